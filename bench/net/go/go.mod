@@ -1,0 +1,3 @@
+module netgo
+
+go 1.19

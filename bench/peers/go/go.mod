@@ -1,0 +1,3 @@
+module gmpsched.example/bench
+
+go 1.22

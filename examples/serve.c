@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ * serve.c - see serve.h.
+ */
+#include "serve.h"
+
+#include <gmp.h>
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+struct conn {
+	struct conn *prev, *next;
+	int fd;
+};
+
+struct server {
+	serve_fn *handler;
+	void *arg;
+	int fd;
+	int64_t drain;
+	/* Who is connected. A mutex of the C library, because it is held for a few instructions only and its lock
+	 * cannot be cancelled: a connection has to leave the list in any case. */
+	pthread_mutex_t lock;
+	bool stopping;
+	struct conn live; /* head of a ring */
+};
+
+static void conn_main(int fd, void *arg)
+{
+	struct server *s = arg;
+	struct conn c = {.prev = &s->live, .fd = fd};
+
+	pthread_mutex_lock(&s->lock);
+	if (s->stopping) /* accepted, but not on the list in time */
+		shutdown(fd, SHUT_RD);
+	c.next = s->live.next;
+	c.next->prev = s->live.next = &c;
+	pthread_mutex_unlock(&s->lock);
+
+	s->handler(fd, s->arg);
+
+	pthread_mutex_lock(&s->lock);
+	c.prev->next = c.next;
+	c.next->prev = c.prev;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static void accept_main(void *arg)
+{
+	struct server *s = arg;
+	int err = gmp_serve(s->fd, conn_main, s, &(gmp_serve_opts){.drain = s->drain});
+
+	if (err && err != -ECANCELED)
+		fprintf(stderr, "gmp_serve: %s\n", strerror(-err));
+}
+
+/* As many descriptors as the system lets us have: the usual soft limit of 1024 is no limit for a server. */
+static void raise_fd_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim); /* else we go on with what there is */
+	}
+}
+
+static int announce(int fd)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof addr;
+	char host[INET6_ADDRSTRLEN] = "?";
+	unsigned port = 0;
+
+	if (getsockname(fd, (struct sockaddr *)&addr, &len))
+		return -ENOTSOCK;
+	if (addr.ss_family == AF_INET) {
+		const struct sockaddr_in *in4 = (const struct sockaddr_in *)&addr;
+		inet_ntop(AF_INET, &in4->sin_addr, host, sizeof host);
+		port = ntohs(in4->sin_port);
+	} else if (addr.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&addr;
+		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
+		port = ntohs(in6->sin6_port);
+	}
+	printf(addr.ss_family == AF_INET6 ? "listening on [%s]:%u\n" : "listening on %s:%u\n", host, port);
+	fflush(stdout);
+	return 0;
+}
+
+void linger(int fd)
+{
+	int64_t deadline = gmp_now() + GMP_SEC;
+	char buf[1024];
+
+	if (shutdown(fd, SHUT_WR))
+		return;
+	for (int i = 0; i < 256; i++) {
+		if (gmp_read_until(fd, buf, sizeof buf, deadline) <= 0)
+			return;
+	}
+}
+
+int serve(const char *address, serve_fn *handler, void *arg, int64_t drain)
+{
+	struct server s = {.handler = handler, .arg = arg, .drain = drain, .lock = PTHREAD_MUTEX_INITIALIZER};
+	gmp_g *acceptor = NULL;
+	sigset_t stop;
+	int one = 1;
+
+	s.live.prev = s.live.next = &s.live;
+	raise_fd_limit();
+	s.fd = gmp_listen("tcp", address);
+	if (s.fd < 0)
+		return s.fd;
+	/* Accepted sockets inherit it. Replies are written whole, so there is nothing that Nagle's wait could merge. */
+	setsockopt(s.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGINT);
+	sigaddset(&stop, SIGTERM);
+	gmp_signal_wait(&stop, 0); /* from now on they do not kill us: nobody knows of us yet */
+
+	int err = announce(s.fd);
+	if (!err)
+		err = gmp_spawn_attr(&acceptor, &(gmp_attr){.name = "accept"}, accept_main, &s);
+	if (err) {
+		gmp_close(s.fd);
+		return err;
+	}
+
+	int sig = gmp_signal_wait(&stop, GMP_FOREVER);
+	if (sig < 0 && sig != -ECANCELED)
+		fprintf(stderr, "waiting for signals: %s\n", strerror(-sig));
+
+	pthread_mutex_lock(&s.lock);
+	s.stopping = true;
+	for (struct conn *c = s.live.next; c != &s.live; c = c->next)
+		shutdown(c->fd, SHUT_RD);
+	pthread_mutex_unlock(&s.lock);
+	gmp_close(s.fd);                         /* ends gmp_serve, which waits for the handlers */
+	while (gmp_join(acceptor) == -ECANCELED) /* we may be cancelled, too, but s is on our stack */
+		gmp_yield();
+	return 0;
+}
+
+long parse_number(const char *text, long min, long max)
+{
+	char *end;
+
+	errno = 0;
+	long value = strtol(text, &end, 10);
+	if (errno || end == text || *end || value < min || value > max) {
+		fprintf(stderr, "'%s' is not a number between %ld and %ld\n", text, min, max);
+		exit(2);
+	}
+	return value;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT
+ * chan.c - channels: send, receive, close, tickers. After Go's chan.go.
+ *
+ *   CH-1 A waiting receiver implies an empty buffer and no waiting sender, a waiting sender a full buffer (waiters whose
+ *        wait somebody else has ended already do not count).
+ *   CH-2 Waiters are served first come, first served; a value goes straight into the receiver's memory, so a woken
+ *        receiver cannot find it stolen.
+ *   CH-3 The lock is released before a waiter is made ready, and the channel not touched after: whoever got the last
+ *        value may free the channel.
+ *   CH-4 A value is taken from its sender in the same step in which it reaches the buffer or the receiver: a send that
+ *        fails (closed, cancelled, deadline) has taken nothing. */
+#include "chan.h"
+#include <stdlib.h>
+
+gmp_chan *gmp_chan_new(size_t elem_size, size_t capacity)
+{
+	size_t bytes;
+	if (elem_size > 65536 || __builtin_mul_overflow(elem_size, capacity, &bytes) || bytes > SIZE_MAX / 4 ||
+	        capacity > SIZE_MAX / 4 || gmp__os_inject_failure())
+		return NULL;
+	gmp_chan *c = malloc(sizeof *c + bytes);
+	if (!c)
+		return NULL;
+	memset(c, 0, sizeof *c);
+	c->elem_size = (uint32_t)elem_size;
+	c->cap = capacity;
+	c->buf = c->next_in = c->next_out = (char *)(c + 1);
+	c->end = c->buf + bytes;
+	return c;
+}
+
+void gmp_chan_free(gmp_chan *c)
+{
+	if (!c)
+		return;
+	if (c->recvq.head || c->sendq.head)
+		gmp__misuse("gmp_chan_free: somebody waits on channel %p", (void *)c);
+	free(c);
+}
+
+/* A NULL channel is never ready. */
+static gmp__sw wait_forever(void)
+{
+	M *m = enter();
+	G *gp = m->curg;
+	if (cancelled(gp)) {
+		leave(m);
+		return (gmp__sw){-ECANCELED, NULL};
+	}
+	olock(&gp->parklock);
+	gp->sg.g = (uintptr_t)gp;
+	return park_sw(m, gp, WAIT_CHAN_NIL, NULL, NULL, &gp->parklock);
+}
+
+static intptr_t wait_forever_until(int64_t deadline)
+{
+	if (deadline <= 0)
+		return -ETIMEDOUT;
+	int r = gmp_sleep_until(deadline);
+	return r ? r : -ETIMEDOUT;
+}
+
+static alwaysinline gmp__sw done(M *m, gmp_chan *c, int r, Sudog *sg)
+{
+	ounlock(&c->lock);
+	if (sg)
+		waiter_wake(m, sg, 0);
+	leave(m);
+	return (gmp__sw){r, NULL};
+}
+
+/* ---- send -------------------------------------------------------------------------------------------------------- */
+
+static alwaysinline bool bad_elem(const gmp_chan *c, const void *elem) { return unlikely(!elem && c->elem_size); }
+
+gmp__sw gmp__chan_send(gmp_chan *c, const void *elem)
+{
+	if (unlikely(!c))
+		return wait_forever();
+	if (bad_elem(c, elem))
+		return (gmp__sw){-EINVAL, NULL};
+	M *m = enter();
+	olock(&c->lock);
+	Sudog *sg;
+	int r = send_now(c, elem, &sg);
+	G *gp = m->curg;
+	if (r == CHAN_WAIT && cancelled(gp))
+		r = -ECANCELED;
+	if (r != CHAN_WAIT)
+		return done(m, c, r, sg);
+	gp->sg.elem = (void *)(uintptr_t)elem;
+	gp->sg.g = (uintptr_t)gp;
+	queue_push_tail(&c->sendq, &gp->sg.link);
+	return park_sw(m, gp, WAIT_CHAN_SEND, c, &c->sendq, &c->lock);
+}
+
+int gmp_chan_try_send(gmp_chan *c, const void *elem)
+{
+	if (!c)
+		return -EAGAIN;
+	if (bad_elem(c, elem))
+		return -EINVAL;
+	M *m = enter();
+	olock(&c->lock);
+	Sudog *sg;
+	int r = send_now(c, elem, &sg);
+	return (int)done(m, c, r == CHAN_WAIT ? -EAGAIN : r, sg).r;
+}
+
+int gmp_chan_send_until(gmp_chan *c, const void *elem, int64_t deadline)
+{
+	if (!c)
+		return (int)wait_forever_until(deadline);
+	if (bad_elem(c, elem))
+		return -EINVAL;
+	M *m = enter();
+	olock(&c->lock);
+	Sudog *sg;
+	int r = send_now(c, elem, &sg);
+	G *gp = m->curg;
+	if (r == CHAN_WAIT)
+		r = cancelled(gp) ? -ECANCELED : deadline <= 0 ? -ETIMEDOUT : CHAN_WAIT;
+	if (r != CHAN_WAIT)
+		return (int)done(m, c, r, sg).r;
+	gp->sg.elem = (void *)(uintptr_t)elem;
+	gp->sg.g = (uintptr_t)gp | SG_CONTESTED;
+	uint32_t seq = claim_begin(gp);
+	queue_push_tail(&c->sendq, &gp->sg.link);
+	return (int)gmp__park_until(m, gp, WAIT_CHAN_SEND, c, &c->sendq, &c->lock, seq, deadline);
+}
+
+/* ---- receive ----------------------------------------------------------------------------------------------------- */
+
+gmp__sw gmp__chan_recv(gmp_chan *c, void *elem)
+{
+	if (unlikely(!c))
+		return wait_forever();
+	M *m = enter();
+	olock(&c->lock);
+	Sudog *sg;
+	int r = recv_now(c, elem, &sg);
+	G *gp = m->curg;
+	if (r == CHAN_WAIT && cancelled(gp))
+		r = -ECANCELED;
+	if (r != CHAN_WAIT)
+		return done(m, c, r, sg);
+	gp->sg.elem = elem;
+	gp->sg.g = (uintptr_t)gp;
+	queue_push_tail(&c->recvq, &gp->sg.link);
+	return park_sw(m, gp, WAIT_CHAN_RECV, c, &c->recvq, &c->lock);
+}
+
+int gmp_chan_try_recv(gmp_chan *c, void *elem)
+{
+	if (!c)
+		return -EAGAIN;
+	M *m = enter();
+	olock(&c->lock);
+	Sudog *sg;
+	int r = recv_now(c, elem, &sg);
+	return (int)done(m, c, r == CHAN_WAIT ? -EAGAIN : r, sg).r;
+}
+
+int gmp_chan_recv_until(gmp_chan *c, void *elem, int64_t deadline)
+{
+	if (!c)
+		return (int)wait_forever_until(deadline);
+	M *m = enter();
+	olock(&c->lock);
+	Sudog *sg;
+	int r = recv_now(c, elem, &sg);
+	G *gp = m->curg;
+	if (r == CHAN_WAIT)
+		r = cancelled(gp) ? -ECANCELED : deadline <= 0 ? -ETIMEDOUT : CHAN_WAIT;
+	if (r != CHAN_WAIT)
+		return (int)done(m, c, r, sg).r;
+	gp->sg.elem = elem;
+	gp->sg.g = (uintptr_t)gp | SG_CONTESTED;
+	uint32_t seq = claim_begin(gp);
+	queue_push_tail(&c->recvq, &gp->sg.link);
+	return (int)gmp__park_until(m, gp, WAIT_CHAN_RECV, c, &c->recvq, &c->lock, seq, deadline);
+}
+
+/* ---- close, length ----------------------------------------------------------------------------------------------- */
+
+int gmp_chan_close(gmp_chan *c)
+{
+	if (!c)
+		return -EINVAL;
+	M *m = enter();
+	olock(&c->lock);
+	if (c->closed) {
+		ounlock(&c->lock);
+		leave(m);
+		return -EPIPE;
+	}
+	c->closed = 1;
+	Queue woken = {NULL, NULL};
+	Sudog *sg;
+	while ((sg = waitq_claim(&c->recvq))) {
+		if (sg->elem)
+			memset(sg->elem, 0, c->elem_size);
+		queue_push_tail(&woken, &sg->link);
+	}
+	while ((sg = waitq_claim(&c->sendq)))
+		queue_push_tail(&woken, &sg->link);
+	ounlock(&c->lock);
+	Link *l;
+	while ((l = queue_pop_head(&woken)))
+		waiter_wake(m, link2sg(l), -EPIPE);
+	leave(m);
+	return 0;
+}
+
+size_t gmp_chan_len(gmp_chan *c) { return c ? load_relaxed(&c->count) : 0; }
+size_t gmp_chan_cap(gmp_chan *c) { return c ? c->cap : 0; }
+
+/* ---- tickers ----------------------------------------------------------------------------------------------------- */
+
+static void tick(M *m, void *arg, uintptr_t seq)
+{
+	(void)seq;
+	gmp_chan *c = arg;
+	int64_t now = gmp__os_now();
+	Sudog *sg;
+	olock(&c->lock);
+	(void)send_now(c, &now, &sg); /* full: dropped */
+	ounlock(&c->lock);
+	if (sg)
+		waiter_wake(m, sg, 0);
+}
+
+gmp_chan *gmp_ticker_new(int64_t period)
+{
+	if (period <= 0)
+		return NULL;
+	gmp_chan *c = gmp_chan_new(sizeof(int64_t), 1);
+	if (!c)
+		return NULL;
+	M *m = enter();
+	c->ticker = 1;
+	c->tick.f = tick;
+	c->tick.arg = c;
+	c->tick.when = add_sat_i64(gmp__os_now(), period);
+	c->tick.period = period;
+	int e = gmp__timer_start(m, &c->tick);
+	leave(m);
+	if (e) {
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void gmp_ticker_free(gmp_chan *c)
+{
+	if (!c)
+		return;
+	if (!c->ticker)
+		gmp__misuse("gmp_ticker_free: %p is no ticker", (void *)c);
+	/* A tick may be under way on another M; it is not while the world is stopped. */
+	M *m = gmp__foreign_enter();
+	bool up = load_relaxed(&sched.state) == ST_UP;
+	if (up)
+		gmp__stopworld();
+	(void)gmp__timer_remove(&c->tick);
+	if (up)
+		gmp__startworld();
+	gmp__foreign_leave(m);
+	gmp_chan_free(c);
+}

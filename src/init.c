@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT
+ * init.c - the beginning and the end of a run: gmp_run, gmp_start, gmp_stop, gmp_shutdown, fork. */
+#include "proc.h"
+#include "dump.h"
+#include "fault.h"
+#include "netpoll.h"
+#include <stdlib.h>
+#include <string.h>
+
+static Lock runlock;       /* serialises starts and stops */
+static bool atfork_done;
+static bool cancelled_all; /* this run ends by gmp_shutdown */
+
+int64_t gmp_now(void) { return gmp__os_now(); }
+
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
+
+/* In the child: one thread, which is a foreign thread now. The parent's coroutines do not exist here; their memory is
+ * left alone, since the forking thread may still stand on one of the stacks. */
+static void fork_child(void)
+{
+	if (sched.state == ST_DOWN)
+		return;
+	sched.state = ST_FORKED;
+	gmp__setm(NULL);
+	gmp__stack_fork_child();
+	sched.lock.key = sched.foreign.key = runlock.key = 0;
+	for (int i = 0; i < sched.nallp; i++) {
+		sched.allp[i]->lock.key = 0;
+		sched.allp[i]->timers.lock = 0;
+		sched.allp[i]->timers.n = 0;
+		sched.allp[i]->timers.minwhen = INT64_MAX;
+	}
+	sched.allm = NULL;
+	sched.midle = NULL;
+	sched.stw = 0;
+	sched.solo = 0;
+	gmp__foreign_newrun();
+}
+
+/* ---- last words ---------------------------------------------------------------------------------------------------- */
+
+/* In a signal handler: whose stack is s? The faulting thread runs it, so its M says so. */
+static bool describe(Stack *s, FaultInfo *out)
+{
+	M *m = getm();
+	G *gp = m ? m->curg : NULL;
+	if (!gp || gp->stack != s)
+		return false;
+	*out = (FaultInfo){gp->id, gp->ext ? gp->ext->name : NULL, (void *)gp->fn, gp->spawnpc};
+	return true;
+}
+
+/* ---- starting ---------------------------------------------------------------------------------------------------- */
+
+static int config_procs(const gmp_config *cfg)
+{
+	if (cfg->procs)
+		return cfg->procs;
+	const char *e = getenv("GMP_PROCS");
+	if (e && *e) {
+		char *end;
+		long n = strtol(e, &end, 10);
+		if (*end == 0 && n >= 1 && n <= MAXPROCS)
+			return (int)n;
+		gmp__warn("GMP_PROCS=%s is no number from 1 to %d: ignored", e, MAXPROCS);
+	}
+	int n = gmp__debug.ncpu > 0 ? (int)gmp__debug.ncpu : gmp__os_ncpu();
+	return n > MAXPROCS ? MAXPROCS : n;
+}
+
+static void reset_p(P *p)
+{
+	p->runnext = NULL;
+	memset(&p->runq, 0, sizeof p->runq);
+	memset(&p->fresh, 0, sizeof p->fresh);
+	p->m = NULL;
+	p->status = Pdead;
+	p->stealreq = 0;
+	p->slicestart = 0;
+	p->sysmonwhen = 0;
+	p->nspawned = p->nended = p->nparks = p->nreadies = p->nsteals = 0;
+	store_relaxed(&p->schedtick, (uint64_t)0);
+}
+
+/* runlock is held. Everything of sched that belongs to one run. */
+static int setup(const gmp_config *cfg, bool embedded)
+{
+	static const gmp_config defaults;
+	if (!cfg)
+		cfg = &defaults;
+	if (cfg->procs < 0 || cfg->procs > MAXPROCS || cfg->max_threads < 0 || cfg->max_threads == 1 ||
+	        cfg->stack_size > ((size_t)1 << 30) || (cfg->stack_size && cfg->stack_size < 16 * 1024))
+		return -EINVAL;
+	for (size_t i = 0; i < nelem(cfg->reserved); i++)
+		if (cfg->reserved[i])
+			return -EINVAL;
+	if (load_relaxed(&sched.state) == ST_UP)
+		return -EBUSY;
+	if (!atfork_done) {
+		if (pthread_atfork(NULL, NULL, fork_child) != 0)
+			return -ENOMEM;
+		atfork_done = true;
+	}
+	gmp__debugvars_init();
+	gmp__throw_hook = gmp__dump_fatal;
+	gmp__fault_describe = describe;
+	bool fence = TSAN_BUILD || !gmp__debug.membarrier || !gmp__os_membarrier_init();
+	lock(&sched.foreign);
+	gmp__foreign_newrun();
+	lock(&sched.lock);
+	store_relaxed(&sched.hints, fence ? (uint32_t)HINT_FENCE : 0u);
+	sched.cfg = *cfg;
+	sched.seed = cfg->seed ? cfg->seed : gmp__os_random();
+	sched.maxm = cfg->max_threads ? cfg->max_threads : 10000;
+	sched.ticksinit = gmp__debug.tick > 0 ? (uint32_t)gmp__debug.tick : 61;
+	sched.embedded = embedded;
+	sched.done = sched.deadlocked = sched.threadwarned = 0;
+	sched.npidle = sched.nmidle = sched.mcount = sched.nlockedidle = sched.ntransit = 0;
+	sched.pidle = NULL;
+	sched.midle = sched.allm = sched.mdead = NULL;
+	sched.mnext = 0;
+	memset(&sched.runq, 0, sizeof sched.runq);
+	sched.nspawned = sched.nended = sched.nbarriers = sched.nhandoffs = sched.npolls = sched.nwakes = 0;
+	sched.nforeignreadies = 0;
+	sched.nmspinning = sched.polling = 0;
+	sched.waitersnet = 0;
+	sched.polluntil = 0;
+	sched.donenote.key = 0;
+	sched.procs = 0;
+	for (int i = 0; i < sched.nallp; i++)
+		reset_p(sched.allp[i]);
+	unlock(&sched.lock);
+	int64_t now = gmp__os_now();
+	sched.starttime = sched.lastpoll = now;
+	store_relaxed(&sched.coarse_ms, (uint32_t)(now / 1000000));
+	int procs = config_procs(cfg);
+	int e = gmp__stack_init(cfg->stack_size);
+	if (e == 0)
+		e = gmp__netpoll_init();
+	if (e == 0)
+		e = gmp__procresize(procs);
+	if (e == 0)
+		e = gmp__fault_init();
+	if (e == 0) {
+		store_relaxed(&sched.solo, (uint8_t)(procs == 1 && gmp__debug.solo));
+		cancelled_all = false;
+		store_release(&sched.state, ST_UP);
+	}
+	unlock(&sched.foreign);
+	return e;
+}
+
+/* runlock is held, all threads but the caller's have gone. */
+static void teardown(void)
+{
+	lock(&sched.foreign);
+	store_release(&sched.state, ST_DOWN);
+	store_relaxed(&sched.solo, (uint8_t)0);
+	for (int i = 0; i < sched.nallp; i++) {
+		P *p = sched.allp[i];
+		for (uint32_t k = 0; k < p->timers.n; k++)
+			store_release(&p->timers.heap[k].t->pos, 0u);
+		p->timers.n = 0;
+		p->timers.minwhen = INT64_MAX;
+		gmp__stack_cache_flush(&p->stacks);
+		p->m = NULL;
+	}
+	gmp__g_end_run();
+	gmp__stack_trim();
+	gmp__fault_exit();
+	unlock(&sched.foreign);
+}
+
+/* ---- gmp_run ----------------------------------------------------------------------------------------------------- */
+
+int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
+{
+	if (!fn)
+		return -EINVAL;
+	if (getm())
+		return -EBUSY;
+	if (!trylock(&runlock))
+		return -EBUSY;
+	int e = setup(cfg, false);
+	if (e) {
+		unlock(&runlock);
+		return e;
+	}
+	M *m = gmp__m0_init();
+	gmp__setm(m);
+	e = gmp__fault_thread_init();
+	lock(&sched.lock);
+	gmp__acquirep(m, gmp__pidleget());
+	unlock(&sched.lock);
+	if (e == 0)
+		e = gmp__newproc(NULL, NULL, fn, arg, (void *)fn, NULL, 0, NULL);
+	(void)enter_m(m); /* newproc left the runtime; g0 is in it always. Before sysmon, which could take the P */
+	if (e == 0)
+		e = gmp__sysmon_start();
+	if (e == 0) {
+		gmp__schedule(m);
+		gmp__sysmon_stop();
+		gmp__m_exit_all();
+		if (sched.deadlocked)
+			e = -EDEADLK;
+		else if (cancelled_all)
+			e = -ECANCELED;
+	}
+	gmp__setm(NULL);
+	gmp__fault_thread_exit();
+	teardown();
+	unlock(&runlock);
+	return e;
+}
+
+/* ---- gmp_start, gmp_stop ----------------------------------------------------------------------------------------- */
+
+int gmp_start(const gmp_config *cfg)
+{
+	if (getm() || !trylock(&runlock))
+		return -EBUSY;
+	int e = setup(cfg, true);
+	if (e) {
+		unlock(&runlock);
+		return e;
+	}
+	e = gmp__sysmon_start();
+	if (e == 0) {
+		lock(&sched.lock);
+		P *p = gmp__pidleget();
+		unlock(&sched.lock);
+		gmp__startm(p, false);
+		if (sched.mcount == 0) {
+			gmp__sysmon_stop();
+			e = -EAGAIN;
+		}
+	}
+	if (e)
+		teardown();
+	unlock(&runlock);
+	return e;
+}
+
+static void cancel_one(G *gp, void *m)
+{
+	uint8_t s = load_relaxed(&gp->status);
+	if (s != Gidle && s != Gdead)
+		gmp__cancel_locked(m, gp);
+}
+
+/* Every coroutine, those to come included. */
+static void cancel_all(void)
+{
+	M *m = gmp__foreign_enter();
+	if (sched.state == ST_UP) {
+		(void)fetch_or_seqcst(&sched.hints, HINT_ENDING);
+		cancelled_all = true;
+		gmp__stopworld();
+		gmp__g_foreach(cancel_one, m);
+		gmp__startworld();
+	}
+	gmp__foreign_leave(m);
+}
+
+void gmp_shutdown(void) { cancel_all(); }
+
+int gmp_stop(int64_t deadline)
+{
+	if (getm())
+		return -EDEADLK;
+	lock(&runlock);
+	if (sched.state != ST_UP) {
+		unlock(&runlock);
+		return -ESRCH;
+	}
+	cancel_all();
+	lock(&sched.lock);
+	sched.embedded = 0;
+	gmp__checkdone();
+	unlock(&sched.lock);
+	if (!load_acquire(&sched.done) && !gmp__notesleep(&sched.donenote, deadline)) {
+		lock(&sched.lock);
+		int left = sched.done ? 0 : (int)gmp__glive();
+		unlock(&sched.lock);
+		if (left || !load_acquire(&sched.done)) {
+			unlock(&runlock);
+			return left ? left : 1;
+		}
+	}
+	gmp__sysmon_stop();
+	gmp__m_exit_all();
+	teardown();
+	unlock(&runlock);
+	return 0;
+}
+
+void gmp_hold(void) { (void)fetch_add_seqcst(&sched.nhold, 1); }
+
+void gmp_release(void)
+{
+	if (fetch_add_seqcst(&sched.nhold, -1) <= 0)
+		gmp__misuse("gmp_release without gmp_hold");
+	if (load_acquire(&sched.state) != ST_UP)
+		return;
+	lock(&sched.lock);
+	gmp__checkdone();
+	unlock(&sched.lock);
+}
+
+void gmp_trim(void) { gmp__stack_trim(); }

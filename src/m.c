@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ * m.c - OS threads: starting, putting to sleep, waking with a P in hand, handing a P on, threads locked to a coroutine. */
+#include "proc.h"
+#include "fault.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { M_STACK = 256 * 1024 }; /* g0 runs the scheduler, timers' callbacks and getaddrinfo-like libc calls of users never */
+
+static M m0;
+
+static void m_init(M *m)
+{
+	m->dummy = 0;
+	m->land.inrt = 1; /* PO-6 */
+	m->land.unlock = &m->dummy;
+#if TSAN_BUILD || ASAN_BUILD
+	m->sanland.unlock = &m->dummy;
+#endif
+	m->g0land.unlock = &m->dummy;
+#if TSAN_BUILD || ASAN_BUILD
+	m->g0.m = &m->sanland;
+#else
+	m->g0.m = &m->g0land;
+#endif
+	m->revoke = load_relaxed(&sched.hints) & HINT_FENCE ? RV_FENCE : 0;
+}
+
+/* sched.lock is held. */
+static void m_register(M *m)
+{
+	m->id = sched.mnext++;
+	m->alllink = sched.allm;
+	sched.allm = m;
+	store_relaxed(&sched.mcount, sched.mcount + 1);
+}
+
+/* On m's thread. */
+static void m_san_begin(M *m)
+{
+#if TSAN_BUILD || ASAN_BUILD
+	void *lo;
+	size_t size;
+	gmp__os_thread_stack(&lo, &size);
+	gmp__san_fiber_thread(&m->san, lo, size);
+#else
+	(void)m;
+#endif
+}
+
+/* The calling thread becomes M0. */
+M *gmp__m0_init(void)
+{
+	memset(&m0, 0, sizeof m0);
+	m_init(&m0);
+	m0.is_m0 = 1;
+	m0.thread = pthread_self();
+	m_san_begin(&m0);
+	lock(&sched.lock);
+	m_register(&m0);
+	unlock(&sched.lock);
+	return &m0;
+}
+
+/* sched.lock is held: the thread is at the limit or cannot be had. Said once. */
+static void no_thread(const char *why)
+{
+	if (!sched.threadwarned) {
+		sched.threadwarned = 1;
+		gmp__warn("%s: going on with %u threads, blocked ones are not replaced", why, sched.mcount);
+	}
+}
+
+static void *m_main(void *arg)
+{
+	M *m = arg;
+	gmp__setm(m);
+	(void)gmp__fault_thread_init();
+	m_san_begin(m);
+	gmp__schedule(m);
+	if (m->exiting) { /* its coroutine ended while locked to it */
+		lock(&sched.lock);
+		P *p = m->p ? gmp__releasep(m) : NULL;
+		store_relaxed(&sched.mcount, sched.mcount - 1);
+		unlock(&sched.lock);
+		if (p)
+			gmp__handoffp(p);
+	}
+	gmp__setm(NULL);
+	gmp__fault_thread_exit();
+	return NULL;
+}
+
+void *gmp__mstart(void *m) { return m_main(m); }
+
+/* p is idle, off the list, nobody's. Gives it to a sleeping M, or a new one; puts it back when there is none. */
+void gmp__startm(P *p, bool spinning)
+{
+	lock(&sched.lock);
+	M *m = sched.stw ? NULL : sched.midle;
+	if (m) {
+		sched.midle = m->idlelink;
+		store_relaxed(&sched.nmidle, sched.nmidle - 1);
+		m->spinning = spinning;
+		gmp__acquirep(m, p);
+		unlock(&sched.lock);
+		gmp__notewakeup(&m->park);
+		return;
+	}
+	const char *why = NULL;
+	m = NULL;
+	if (sched.stw) {
+		/* PO-8: startworld looks at the global queue */
+	} else if ((int32_t)sched.mcount >= sched.maxm) {
+		why = "at the limit of threads (max_threads)";
+	} else if (sched.done || !(m = gmp__os_zalloc(sizeof *m))) {
+		why = sched.done ? NULL : "no memory for a thread";
+	} else {
+		m_init(m);
+		m_register(m);
+		m->spinning = spinning;
+		gmp__acquirep(m, p);
+		unlock(&sched.lock);
+		int e = gmp__os_thread_new(&m->thread, gmp__mstart, m, M_STACK, "gmp");
+		if (e == 0)
+			return;
+		lock(&sched.lock);
+		(void)gmp__releasep(m);
+		store_relaxed(&sched.mcount, sched.mcount - 1);
+		for (M **mm = &sched.allm; *mm; mm = &(*mm)->alllink)
+			if (*mm == m) {
+				*mm = m->alllink;
+				break;
+			}
+		m->exiting = 1; /* sysmon and dumps may be looking: freed at the end of the run */
+		m->alllink = sched.mdead;
+		sched.mdead = m;
+		why = "no more threads from the system";
+	}
+	if (why)
+		no_thread(why);
+	/* Work that only this P had goes to everyone. */
+	G *gp;
+	while ((gp = picknext(p)))
+		gmp__globrunqput(gp);
+	gmp__pidleput(p);
+	unlock(&sched.lock);
+	if (spinning)
+		(void)fetch_add_seqcst(&sched.nmspinning, -1u);
+}
+
+/* A wake-up may be left over from a P that came before m slept: what counts is the P. */
+static void sleep_for_p(M *m)
+{
+	do
+		(void)gmp__notesleep(&m->park, INT64_MAX);
+	while (!load_acquire(&m->p) && !load_acquire(&sched.done));
+}
+
+/* The M has no P. Sleeps until startm gives it one, or the run is over. */
+void gmp__stopm(M *m)
+{
+	lock(&sched.lock);
+	if (sched.done) {
+		unlock(&sched.lock);
+		return;
+	}
+	if (sched.runq.n) { /* WK-5: queued while this M was on its way */
+		P *p = gmp__pidleget();
+		if (p) {
+			gmp__acquirep(m, p);
+			unlock(&sched.lock);
+			return;
+		}
+	}
+	m->idlelink = sched.midle;
+	sched.midle = m;
+	store_relaxed(&sched.nmidle, sched.nmidle + 1);
+	gmp__checkdone();
+	unlock(&sched.lock);
+	sleep_for_p(m);
+}
+
+/* p was just taken from an M that went away with its G. It is idle, off the list, nobody's; it may have work. */
+void gmp__handoffp(P *p)
+{
+	int64_t min = load_acquire(&p->timers.minwhen);
+	bool work = load_relaxed(&p->runnext) || p->runq.n || p->fresh.n || load_relaxed(&sched.runq.n);
+	/* Timers, the network, the deadlock report: somebody has to look after them if nobody else is up. */
+	bool lookout = load_relaxed(&sched.nmspinning) == 0 && !load_seqcst(&sched.polling) &&
+	        (min != INT64_MAX || load_relaxed(&sched.waitersnet) || load_relaxed(&sched.npidle) + 1 == (uint32_t)sched.procs);
+	if (work || lookout) {
+		gmp__startm(p, false);
+		return;
+	}
+	lock(&sched.lock);
+	gmp__pidleput(p);
+	bool again = sched.runq.n > 0;
+	unlock(&sched.lock);
+	if (min < load_seqcst(&sched.polluntil))
+		gmp__netpoll_break();
+	if (again)
+		gmp__wakep();
+}
+
+/* ---- coroutines locked to a thread -------------------------------------------------------------------------------- */
+
+/* m, whose lockedg is not running, waits until somebody found that G and brought a P. */
+void gmp__stoplockedm(M *m)
+{
+	if (m->p) {
+		lock(&sched.lock);
+		P *p = gmp__releasep(m);
+		unlock(&sched.lock);
+		gmp__handoffp(p);
+	}
+	lock(&sched.lock);
+	if (!sched.done && !m->p) {
+		store_relaxed(&sched.nlockedidle, sched.nlockedidle + 1);
+		gmp__checkdone();
+		unlock(&sched.lock);
+		sleep_for_p(m);
+		lock(&sched.lock);
+		store_relaxed(&sched.nlockedidle, sched.nlockedidle - 1);
+	}
+	unlock(&sched.lock);
+}
+
+/* m picked gp, which belongs to another M: that one gets m's P. */
+void gmp__startlockedm(M *m, G *gp)
+{
+	M *lm = gp->ext->lockedm;
+	lock(&sched.lock);
+	P *p = m->p;
+	if (sched.stw) { /* PO-8 */
+		do
+			gmp__globrunqput(gp);
+		while ((gp = picknext(p)));
+		(void)gmp__releasep(m);
+		gmp__pidleput(p);
+		unlock(&sched.lock);
+		return;
+	}
+	(void)gmp__releasep(m);
+	gmp__acquirep(lm, p);
+	unlock(&sched.lock);
+	gmp__notewakeup(&lm->park);
+}
+
+void gmp_lock_thread(void)
+{
+	M *m = getm();
+	if (!m)
+		return;
+	m = enter_m(m);
+	G *gp = m->curg;
+	GExt *x = gmp__gext(gp);
+	if (!x)
+		gmp__throw("gmp_lock_thread: no memory");
+	if (x->lockcount++ == 0) {
+		x->lockedm = m;
+		m->lockedg = gp;
+		store_relaxed(&gp->flags, (uint16_t)(gp->flags | GF_LOCKED));
+	}
+	leave(m);
+}
+
+void gmp_unlock_thread(void)
+{
+	M *m = getm();
+	if (!m)
+		return;
+	m = enter_m(m);
+	G *gp = m->curg;
+	if (gp->ext && gp->ext->lockcount && --gp->ext->lockcount == 0) {
+		store_relaxed(&gp->flags, (uint16_t)(gp->flags & ~GF_LOCKED));
+		gp->ext->lockedm = NULL;
+		m->lockedg = NULL;
+	}
+	leave(m);
+}
+
+/* ---- the end of a run -------------------------------------------------------------------------------------------- */
+
+/* sched.done is set, sysmon has gone. Waits for all threads but the caller's; only then do Ms go, since their likes look
+ * at them without a lock. */
+void gmp__m_exit_all(void)
+{
+	lock(&sched.lock);
+	M *all = sched.allm;
+	sched.allm = NULL;
+	unlock(&sched.lock);
+	for (M *m = all; m; m = m->alllink) {
+		if (m->is_m0)
+			continue;
+		gmp__notewakeup(&m->park);
+		(void)pthread_join(m->thread, NULL);
+	}
+	for (M *m = all, *next; m; m = next) {
+		next = m->alllink;
+		if (!m->is_m0)
+			free(m);
+	}
+	while (sched.mdead) {
+		M *m = sched.mdead;
+		sched.mdead = m->alllink;
+		free(m);
+	}
+	sched.mcount = 0;
+	sched.midle = NULL;
+	sched.nmidle = 0;
+}

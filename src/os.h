@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ * os.h - everything asked of the operating system by the scheduler, in one contract; os_linux.c and os_posix.c fulfil it.
+ * No function here allocates except gmp__os_thread_new, or touches errno in a way that callers see. */
+#ifndef GMP_OS_H
+#define GMP_OS_H
+
+#include "base.h"
+#include <pthread.h>
+
+int64_t gmp__os_now(void);               /* CLOCK_MONOTONIC, ns */
+size_t gmp__os_pagesize(void);
+uint64_t gmp__os_random(void);           /* from the system; only for seeds */
+uint64_t gmp__os_gettid(void);
+
+/* Sleep while *addr == val. 0: woken, or the value differed, or spurious; -ETIMEDOUT. deadline: CLOCK_MONOTONIC ns,
+ * INT64_MAX for ever. */
+int gmp__os_futex_wait(uint32_t *addr, uint32_t val, int64_t deadline);
+void gmp__os_futex_wake(uint32_t *addr, int n);
+
+void gmp__os_osyield(void);
+void gmp__os_usleep(int64_t ns);
+
+/* Asymmetric fence: true if gmp__os_membarrier may stand for the fence that the other threads of the process left out. */
+bool gmp__os_membarrier_init(void);
+void gmp__os_membarrier(void);
+
+/* A thread with all signals blocked except the synchronous faults, stack of `stacksize` bytes. 0 or a negative errno. */
+int gmp__os_thread_new(pthread_t *out, void *(*fn)(void *), void *arg, size_t stacksize, const char *name);
+/* Bounds of the calling thread's stack (for the sanitizers). */
+void gmp__os_thread_stack(void **lo, size_t *size);
+/* CPU time used by a thread so far, ns; -1 when unknown. */
+int64_t gmp__os_thread_cputime(pthread_t t);
+
+/* CPUs this process may really use: affinity mask, limited by the tightest quota of all ancestor cgroups (v1 and v2),
+ * rounded up; at least 1. */
+int gmp__os_ncpu(void);
+
+/* Reserve address space, readable and writable, not committed, not backed by huge pages unless `huge`; aligned to `align`
+ * (a power of two). NULL: none. */
+void *gmp__os_reserve(size_t size, size_t align, bool huge);
+void gmp__os_unreserve(void *p, size_t size);
+void gmp__os_discard(void *p, size_t size); /* the contents may go; memory back to the OS */
+
+/* Test hook: let the n-th next call that can fail for want of memory or threads fail; 0: off. */
+extern long gmp__os_fail_at;
+/* To be asked before each such call (allocations included). True: pretend that it failed. */
+bool gmp__os_inject_failure(void);
+/* malloc and calloc through the test hook. */
+void *gmp__os_alloc(size_t n);
+void *gmp__os_zalloc(size_t n);
+
+#endif

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ * proc.h - the hot half of the scheduler, inline: entering and leaving the runtime, run queues, park and ready.
+ *
+ * Parking. A blocking operation queues its G where the waker will look, under the object's lock, and then asks for the
+ * context to switch to (park_sw); the object's lock is released by the landing, on the other side of the switch.
+ *   PK-1 A G is taken from a wait queue under the object's lock only, and the parker holds that lock until its registers
+ *        are saved. So nobody resumes a G that is still on its stack, and nobody waits for it either.
+ *   PK-2 Each park has exactly one ready. Who takes a plain Sudog off its queue owes the ready. A contested wait
+ *        (deadline, select) belongs to whoever wins claim(); the losers leave the G alone.
+ *   PK-3 Who won a claim without holding the object's lock (a timer) passes through waitlock once before ready, and so
+ *        is behind the commit of the park (PK-1).
+ *   PK-4 The waker writes ctx.ret and everything else before ready, and touches neither Sudog nor object afterwards.
+ *   PK-5 Cancellation acts while the world is stopped (p.c), when no claim and no queue operation is half done.
+ *   PK-6 claim's sequence moves with every contested wait, so a late timer never hits a later wait of the same G. */
+#ifndef GMP_PROC_H
+#define GMP_PROC_H
+
+#include "runtime.h"
+#include "sanitize.h"
+#include "tls.h"
+
+/* ---- entering and leaving ---------------------------------------------------------------------------------------- */
+
+/* PO-1. The load is an acquire: what a foreigner did to the P before it cleared `revoke` is seen. */
+static alwaysinline M *enter_m(M *m)
+{
+	store_relaxed(&m->land.inrt, 1u);
+	compiler_barrier();
+	if (unlikely(load_acquire(&m->revoke)))
+		return gmp__enter_slow(m);
+	return m;
+}
+
+/* Into the runtime; the M to work with. A foreign thread gets the foreigners' M, one at a time. */
+static alwaysinline M *enter(void)
+{
+	M *m = getm();
+	if (unlikely(!m))
+		return gmp__foreign_enter();
+	return enter_m(m);
+}
+
+static alwaysinline void leave(M *m)
+{
+	if (unlikely(m->foreign)) {
+		gmp__foreign_leave(m);
+		return;
+	}
+	store_release(&m->land.inrt, 0u);
+}
+
+/* Object locks. Where only one P exists and no foreign thread takes part, being in the runtime is lock enough (SOLO-1). */
+static alwaysinline void olock(uint8_t *b)
+{
+	if (!load_relaxed(&sched.solo))
+		lockbyte(b);
+}
+static alwaysinline void ounlock(uint8_t *b) { unlockbyte(b); }
+
+/* ---- state ------------------------------------------------------------------------------------------------------- */
+
+void gmp__badstatus(G *gp, int from, int to) __attribute__((noreturn, cold));
+
+/* The only writer of a G's state. The writer is whoever the state says owns the G. */
+static alwaysinline void gstatus(G *gp, uint8_t from, uint8_t to)
+{
+	if (unlikely(load_relaxed(&gp->status) != from))
+		gmp__badstatus(gp, from, to);
+	store_relaxed(&gp->status, to);
+}
+
+/* ---- run queues -------------------------------------------------------------------------------------------------- */
+
+static inline void runq_put(RunQ *r, G *gp)
+{
+	queue_push_tail(&r->q, &gp->sg.link);
+	store_relaxed(&r->n, r->n + 1);
+}
+static inline G *runq_get(RunQ *r)
+{
+	Link *l = queue_pop_head(&r->q);
+	if (l)
+		store_relaxed(&r->n, r->n - 1);
+	return link2g(l);
+}
+/* The newest: of the fresh queue. */
+static inline G *runq_getnewest(RunQ *r)
+{
+	Link *l = queue_pop_tail(&r->q);
+	if (l)
+		store_relaxed(&r->n, r->n - 1);
+	return link2g(l);
+}
+static inline void runq_append(RunQ *dst, RunQ *src)
+{
+	store_relaxed(&dst->n, dst->n + src->n);
+	queue_append(&dst->q, &src->q);
+	store_relaxed(&src->n, 0u);
+}
+
+/* Next G of this P: the one readied last, then whoever waits longest, then the newest that never ran. */
+static alwaysinline G *picknext(P *p)
+{
+	G *gp = p->runnext;
+	if (gp) {
+		store_relaxed(&p->runnext, (G *)NULL);
+		return gp;
+	}
+	if (p->runq.q.head)
+		return runq_get(&p->runq);
+	if (p->fresh.q.head)
+		return runq_getnewest(&p->fresh);
+	return NULL;
+}
+
+/* ---- switching --------------------------------------------------------------------------------------------------- */
+
+/* gp has just got its stack. */
+static inline void bindg(G *gp)
+{
+	gp->ctx.pc = (void *)gmp__gostart;
+	gp->ctx.sp = stack_sp(gp->stack);
+	gp->ctx.bp = NULL;
+	gp->ctx.ret = (intptr_t)gp;
+#if TSAN_BUILD || ASAN_BUILD
+	gmp__san_fiber_new(&gp->san, gmp__stack_lo(gp->stack), gmp__stack_hi(gp->stack));
+	gp->sanfn = gp->fn;
+	gp->sanarg = gp->sg.elem;
+	gp->fn = gmp__san_main;
+	gp->sg.elem = gp;
+#endif
+}
+
+static inline bool bindstack(P *p, G *gp)
+{
+	Stack *s;
+	if (likely(!gp->ext || !gp->ext->stack_size))
+		s = stack_alloc(&p->stacks);
+	else
+		s = gmp__stack_alloc_slow(&p->stacks, gp->ext->stack_size);
+	if (unlikely(!s))
+		return false;
+	gp->stack = s;
+	bindg(gp);
+	return true;
+}
+
+/* The bookkeeping of running gp on m, by whoever then switches. */
+static alwaysinline void execute_prep(M *m, P *p, G *gp)
+{
+	gstatus(gp, Grunnable, Grunning);
+#if TSAN_BUILD || ASAN_BUILD
+	gp->ctx.m = &m->sanland; /* gmp__switch_c does the landing's work where the sanitizers see it */
+#else
+	gp->ctx.m = m;
+#endif
+	store_relaxed(&m->curg, gp);
+	count1(&p->schedtick);
+}
+
+static inline gmp__sw switch_g0(M *m, G *gp, uint8_t *unlock)
+{
+	if (unlikely(gp->flags & GF_FPENV))
+		gmp__fp_save(gp->ext->fp);
+	m->g0land.unlock = unlock;
+	return (gmp__sw){(intptr_t)&gp->ctx, &m->g0};
+}
+
+/* Away from gp, which is recorded elsewhere already. `unlock` is cleared after gp's registers are saved. */
+static alwaysinline gmp__sw switch_away(M *m, P *p, G *gp, uint8_t *unlock)
+{
+	if (likely(--p->ticks != 0 && !(gp->flags & GF_VIAG0))) {
+		G *next = picknext(p);
+		if (likely(next != NULL)) {
+			if (likely(!(next->flags & GF_VIAG0) && (next->stack || bindstack(p, next)))) {
+				execute_prep(m, p, next);
+				m->land.unlock = unlock;
+				return (gmp__sw){(intptr_t)&gp->ctx, &next->ctx};
+			}
+			store_relaxed(&p->runnext, next);
+		}
+	}
+	return switch_g0(m, gp, unlock);
+}
+
+/* Finish a gmp__sw from inside the library. */
+static inline intptr_t finish_sw(gmp__sw s) { return s.to ? gmp__switch_c((gmp__gobuf *)s.r, s.to) : s.r; }
+
+/* Continue on g0 with fn(m, gp) once gp's registers are saved; returns when gp runs again, maybe on another M, out of
+ * the runtime. gp is not on any queue: fn puts it where it belongs. */
+static inline intptr_t mcall(M *m, void (*fn)(M *, G *))
+{
+	G *gp = m->curg;
+	m->g0fn = fn;
+	m->g0arg = gp;
+	return finish_sw(switch_g0(m, gp, &m->dummy));
+}
+
+/* ---- park and ready ---------------------------------------------------------------------------------------------- */
+
+gmp__sw gmp__park_foreign(M *m, G *gp, uint8_t *unlock);
+
+/* Parks the calling coroutine m->curg. q: where its Sudog was queued (or NULL), lck: the lock byte that is held. The
+ * result is what ready's caller left in ctx.ret. */
+static alwaysinline gmp__sw park_sw(M *m, G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck)
+{
+	gp->waitreason = reason;
+	gp->waitobj = obj;
+	gp->waitq = q;
+	store_relaxed(&gp->waitlock, lck);
+	gp->since = load_relaxed(&sched.coarse_ms);
+	gstatus(gp, Grunning, Gwaiting);
+	if (unlikely(m->foreign))
+		return gmp__park_foreign(m, gp, lck);
+	P *p = m->p;
+	count1(&p->nparks);
+	return switch_away(m, p, gp, lck);
+}
+
+/* Make gp, parked and owed to the caller (PK-2), runnable: next on this P. */
+static alwaysinline void ready(M *m, G *gp)
+{
+	P *p = m->p;
+	if (unlikely(!p || (gp->flags & GF_FOREIGN))) {
+		gmp__ready_slow(m, gp);
+		return;
+	}
+	gstatus(gp, Gwaiting, Grunnable);
+	count1(&p->nreadies);
+	G *old = p->runnext;
+	store_relaxed(&p->runnext, gp);
+	if (old)
+		runq_put(&p->runq, old);
+	if (unlikely(load_relaxed(&sched.hints)))
+		gmp__wakep_hint(m, p);
+}
+
+/* Begin a contested wait; its sequence. */
+static inline uint32_t claim_begin(G *gp)
+{
+	uint32_t seq = (load_relaxed(&gp->claim) & ~1u) + 2;
+	store_release(&gp->claim, seq);
+	return seq;
+}
+/* True: the wait `seq` of gp is now the caller's to end. */
+static inline bool claim(G *gp, uint32_t seq) { return cas_acqrel(&gp->claim, &seq, seq | 1u); }
+/* The same by someone who found gp's contested Sudog under the lock of its queue: it is of the present wait. */
+static inline bool claim_sg(const Sudog *sg)
+{
+	if (!(sg->g & SG_CONTESTED))
+		return true;
+	G *gp = sg2g(sg);
+	uint32_t seq = load_acquire(&gp->claim);
+	return !(seq & 1u) && claim(gp, seq);
+}
+
+/* Dequeues the first waiter that the caller may end, or NULL. The object's lock is held. Sudogs whose wait somebody
+ * else has ended are left to their G, which unlinks them itself: they are skipped. */
+static inline Sudog *waitq_claim(Queue *q)
+{
+	for (Link *l = q->head; l; l = l->next) {
+		Sudog *sg = link2sg(l);
+		if (claim_sg(sg)) {
+			queue_remove(q, l);
+			G *gp = sg2g(sg);
+			if (&gp->sg == sg)
+				gp->waitq = NULL;
+			return sg;
+		}
+	}
+	return NULL;
+}
+
+/* Ends a dequeued waiter's wait with result r. */
+static alwaysinline void waiter_wake(M *m, Sudog *sg, intptr_t r)
+{
+	G *gp = sg2g(sg);
+	gp->ctx.ret = unlikely(sg->g & SG_SELECT) ? (intptr_t)sg | (r != 0) : r;
+	ready(m, gp);
+}
+
+static alwaysinline bool cancelled(const G *gp) { return unlikely(gp->flags & GF_CANCELLED); }
+
+/* Waits with a deadline; the caller has queued gp->sg, contested, on q under lck. Returns what the waker left, or
+ * -ETIMEDOUT, -ECANCELED; gp->sg is off the queue then. Out of the runtime. park.c */
+intptr_t gmp__park_until(M *m, G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck, uint32_t seq, int64_t deadline);
+
+#endif

@@ -1,0 +1,439 @@
+/* SPDX-License-Identifier: MIT
+ * runtime.h - every shared struct of the scheduler: G, M, P, Sched, Sudog, Timer. Read this first.
+ *
+ * G is a coroutine, M an OS thread, P the right to run Gs and the resources for it. An M runs Gs while it holds a P.
+ * The words are those of Go's runtime (proc.go), the mechanism is not: a P is a biased lock.
+ *
+ * The essay of P ownership stands in p.c, of parking in proc.h, of wake-ups in sched.c. */
+#ifndef GMP_RUNTIME_H
+#define GMP_RUNTIME_H
+
+#include "atomic.h"
+#include "base.h"
+#include "debugvars.h"
+#include "gmp.h"
+#include "list.h"
+#include "lock.h"
+#include "os.h"
+#include "sanitize.h"
+#include "stack.h"
+#include "throw.h"
+#include <errno.h>
+
+typedef struct gmp_g G;
+typedef struct M M;
+typedef struct P P;
+typedef struct Sched Sched;
+typedef struct Timer Timer;
+
+/* ---- G ---------------------------------------------------------------------------------------------------------- */
+
+/* State of a G. Written by gstatus() alone.
+ *   Gidle      on a free list, or never used. Owns no stack.
+ *   Grunnable  on exactly one run queue (or a runnext). Its stack, if it has one yet, is nobody's. Runs no user code.
+ *   Grunning   curg of one M, which executes on its stack. The M may have lost its P (long computation).
+ *   Gsyscall   the same, inside a declared blocking region: the M has given up its P.
+ *   Gwaiting   parked: recorded where its waker will look. A channel peer may write through its Sudog's elem.
+ *   Gdead      ended, kept for its joiner. Owns no stack. */
+enum { Gidle, Grunnable, Grunning, Gsyscall, Gwaiting, Gdead };
+
+/* Why a G waits. X(name, text) */
+#define WAITREASONS(X) \
+	X(NONE, "") \
+	X(SLEEP, "sleep") \
+	X(JOIN, "join") \
+	X(CHAN_SEND, "chan send") \
+	X(CHAN_RECV, "chan receive") \
+	X(CHAN_NIL, "chan operation on NULL") \
+	X(SELECT, "select") \
+	X(SELECT_NONE, "select (no cases)") \
+	X(MUTEX, "mutex lock") \
+	X(RWMUTEX_R, "rwmutex rlock") \
+	X(RWMUTEX_W, "rwmutex lock") \
+	X(COND, "cond wait") \
+	X(WAITGROUP, "waitgroup wait") \
+	X(SEM, "sem acquire") \
+	X(ONCE, "once") \
+	X(GROUP, "group wait") \
+	X(IO_READ, "IO wait (read)") \
+	X(IO_WRITE, "IO wait (write)") \
+	X(SIGNAL, "signal wait")
+enum {
+#define X(name, text) WAIT_##name,
+	WAITREASONS(X)
+#undef X
+		WAIT_COUNT
+};
+
+/* G flags. Written by the G itself, or by others under stopworld(). */
+enum {
+	GF_JOINABLE = 1,   /* was spawned with a handle; never changes */
+	GF_CANCELLED = 2,  /* gmp_cancel */
+	GF_LOCKED = 4,     /* gmp_lock_thread: runs on one M only */
+	GF_FPENV = 8,      /* owns its FP control words */
+	GF_FOREIGN = 16,   /* stands for a foreign thread: ready means waking that thread */
+	GF_NOCANCEL = 32,  /* the wait it is in does not end by cancellation (lock after cond_wait) */
+	GF_VIAG0 = GF_LOCKED | GF_FPENV, /* such a G is switched to and from by g0 only */
+};
+
+/* A G (or one case of its select) on a wait queue. The plain kind is embedded in the G. */
+typedef struct Sudog {
+	Link link;   /* first: a Link * of a wait queue is a Sudog * */
+	void *elem;  /* value to send, or where to receive; NULL: drop */
+	uintptr_t g; /* the G, plus SG_ bits */
+} Sudog;
+enum {
+	SG_CONTESTED = 1, /* several may end this wait (deadline, other cases): a waker must win claim() first */
+	SG_SELECT = 2,    /* one case of a select: the waker reports the Sudog */
+	SG_BITS = 3,
+};
+
+struct gmp_g {
+	/* what a spawn writes: one line */
+	Sudog sg;          /* link: its place in the one queue it is on. elem: before the start, the argument */
+	gmp_fn *fn;
+	uint64_t id;
+	void *spawnpc;     /* who called spawn */
+	uint8_t status;
+	uint8_t waitreason;
+	uint16_t flags;
+	uint32_t claim;    /* sequence << 1 | taken: of the contested wait, see proc.h */
+	/* what a switch writes */
+	gmp__gobuf ctx;    /* where it goes on; ret: what its wait returns */
+	Stack *stack;      /* bound at the first dispatch */
+	struct GExt *ext;  /* the rare rest, or NULL */
+	/* what a park writes */
+	void *waitobj;     /* what it waits for */
+	Queue *waitq;      /* where its own Sudog is queued; NULL: nowhere */
+	uint8_t *waitlock; /* lock byte of that queue: free again once the park has committed */
+	/* join */
+	G *joiner;
+	uint8_t joinlock;  /* guards joiner and the step to Gdead of a joinable G */
+	uint8_t parklock;  /* waitlock of waits on no queue, or on several */
+	uint8_t detached;  /* a handle existed and was given up; guarded by joinlock */
+	uint8_t pad;
+	uint32_t since;    /* coarse clock (ms) when it parked */
+#if TSAN_BUILD || ASAN_BUILD
+	SanFiber san;
+	gmp_fn *sanfn;     /* fn and argument, while gmp__san_main stands in their place */
+	void *sanarg;
+#endif
+};
+_Static_assert(offsetof(struct gmp_g, sg) == 0, "a Link of a run queue is a G");
+_Static_assert(offsetof(gmp__gobuf, m) == 32, "arch/*.S and gmp.h know this layout");
+#if !(TSAN_BUILD || ASAN_BUILD)
+_Static_assert(sizeof(struct gmp_g) <= 160, "a parked coroutine's budget: docs/memory");
+#endif
+
+static inline G *link2g(Link *l) { return (G *)(void *)l; }
+static inline Sudog *link2sg(Link *l) { return (Sudog *)(void *)l; }
+static inline G *sg2g(const Sudog *sg) { return (G *)(sg->g & ~(uintptr_t)SG_BITS); }
+
+#define GMP_MAX_KEYS 128
+
+/* What few Gs need. Allocated on first use, freed when the G ends or its handle goes. */
+typedef struct GExt {
+	char name[32];
+	size_t stack_size;   /* 0: the default class */
+	void *args;          /* gmp_spawn_copy's copy */
+	struct KeyValues *keys; /* NULL until the first gmp_key_set; local.c */
+	M *lockedm;
+	uint32_t lockcount;  /* nesting of gmp_lock_thread */
+	uint32_t fp[2];      /* control words of a GF_FPENV G while it does not run */
+	gmp_group *group;
+	Link grouplink;      /* guarded by the group's lock, as member */
+	G *member;           /* whose ext this is, while it is on a group's list */
+	Note note;           /* GF_FOREIGN: the thread sleeps here */
+} GExt;
+
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
+
+/* Runs on g0 or a G's stack of an M that holds a P, in the runtime, no lock held. Must not block. */
+typedef void TimerFn(M *m, void *arg, uintptr_t seq);
+
+struct Timer {
+	int64_t when, period;
+	TimerFn *f;
+	void *arg;
+	uintptr_t seq;
+	P *p;         /* whose heap; stays set once it was added */
+	uint32_t pos; /* index in the heap + 1; 0: not in it. Guarded by the heap's lock */
+};
+
+typedef struct TimerSlot { int64_t when; Timer *t; } TimerSlot;
+typedef struct Timers {
+	uint8_t lock;
+	uint32_t n, cap;
+	TimerSlot *heap;  /* 4-ary, smallest `when` first */
+	int64_t minwhen;  /* heap[0].when or INT64_MAX; written under lock, read by anyone */
+} Timers;
+
+/* ---- P ----------------------------------------------------------------------------------------------------------- */
+
+enum { Pidle, Prunning, Pdead };
+
+/* A run queue with its length; the length may be read by anyone, as a hint. */
+typedef struct RunQ {
+	Queue q;
+	uint32_t n;
+} RunQ;
+
+/* Everything up to `lock` is plain data of whoever owns the P (PO-1 in p.c). */
+struct P {
+	G *runnext;        /* readied last: runs next, in the time slice of its waker */
+	RunQ runq;         /* Gs that have run before, first in first out */
+	RunQ fresh;        /* Gs that never ran, last in first out: few live stacks in fork-join trees */
+	uint32_t ticks;    /* switches until the next visit to g0 (clock, timers, network, global queue) */
+	uint64_t schedtick; /* dispatches: sysmon compares */
+	StackCache stacks;
+	Queue gfree;       /* Gidle Gs */
+	uint32_t ngfree;
+	uint32_t lonewait; /* wake-ups still to be left out, see wakep_hint() */
+	uint32_t lonemax;
+	uint64_t nextid, idend;
+	int64_t now;       /* clock at the last visit to g0 */
+	int64_t slicestart; /* when the fresh queue was last emptied into runq */
+	uint64_t rand;
+	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
+
+	_Alignas(CACHELINE) Lock lock; /* foreigners that want this P (PO-2) */
+	uint32_t status;   /* guarded by sched.lock */
+	M *m;              /* its owner; written under lock */
+	P *link;           /* sched.pidle */
+	int32_t id;
+	/* sysmon's notes */
+	uint64_t sysmontick;
+	int64_t sysmonwhen, sysmoncpu, sysmoncpuwhen;
+
+	_Alignas(CACHELINE) Timers timers;
+	uint32_t stealreq; /* id + 1 of a P that asks for work; 0 none */
+};
+
+/* ---- M ----------------------------------------------------------------------------------------------------------- */
+
+/* m->revoke bits: why entering the runtime is not free. */
+enum {
+	RV_LOST = 2,   /* the P is gone */
+	RV_ATTN = 4,   /* look round at the next scheduling point: time slice over, timer due, steal request */
+	RV_FENCE = 8,  /* constant in processes without membarrier: each entry pays a fence */
+	RV_ONE = 256,  /* a foreigner holds p->lock and wants the P, or its contents, or everything to stand still. A count:
+	                * one who is late may still ask an M that has moved on to another P, whose foreigner asks too */
+	RV_REVOKE = -256,
+};
+
+/* The two words that the landing of a switch clears: layout known to gmp.h and the arch files. */
+typedef struct Landing {
+	uint32_t inrt;   /* 1: in the runtime: the M alone touches its P */
+	uint32_t spare;
+	uint8_t *unlock; /* lock byte under which the former coroutine parked, or &dummy */
+} Landing;
+
+struct M {
+	Landing land;
+	uint32_t revoke;
+	uint8_t dummy;      /* cleared when there is nothing to unlock */
+	uint8_t foreign;    /* not a thread of ours: stands for foreign threads, one at a time */
+	uint8_t spinning;   /* looks for work, counted in sched.nmspinning */
+	uint8_t insyscall;  /* nesting of gmp_blocking_enter */
+	P *p;
+	G *curg;
+
+	gmp__gobuf g0;      /* the scheduler's own context */
+	Landing g0land;     /* its landing: g0 stays in the runtime */
+	void (*g0fn)(M *, G *); /* what g0 is to do first with the G that came */
+	G *g0arg;
+
+	P *nextp, *oldp;    /* P handed to a sleeping M; P it lost last */
+	G *lockedg;
+	Note park;
+	M *idlelink;        /* sched.midle */
+	M *alllink;         /* sched.allm */
+	int32_t id;
+	uint8_t exiting;    /* leaves when it gets to idle */
+	uint8_t is_m0;
+	pthread_t thread;
+	int64_t syscallwhen;
+#if TSAN_BUILD || ASAN_BUILD
+	SanFiber san;       /* of g0 */
+	Landing sanland;    /* a landing that does nothing */
+#endif
+};
+_Static_assert(offsetof(Landing, inrt) == 0 && offsetof(Landing, unlock) == 8, "gmp.h and the arch files know this");
+_Static_assert(offsetof(M, land) == 0, "a resumed context gets its M as the landing");
+
+/* ---- sched ------------------------------------------------------------------------------------------------------- */
+
+#define MAXPROCS 1024
+
+/* hints: one word that the hot paths look at to learn that nothing special is up. */
+enum {
+	HINT_IDLE = 1,   /* there are idle Ps: new work may want a wake-up */
+	HINT_FENCE = 2,  /* no membarrier: a submitter pays the fence */
+	HINT_ENDING = 4, /* shutdown: no more spawns */
+};
+
+enum { ST_DOWN, ST_UP, ST_FORKED };
+
+struct Sched {
+	/* read by everyone, written rarely */
+	uint32_t hints;
+	uint8_t solo;      /* one P, and no foreign thread ever took part: object locks are not needed (SOLO-1, p.c) */
+	uint8_t embedded;  /* gmp_start: the end of the last G does not end the run */
+	uint8_t multi;     /* more than one P: spinning makes sense */
+	int32_t state;     /* ST_, under lock */
+	int32_t procs;
+	P *allp[MAXPROCS]; /* never freed; entries beyond procs are Pdead */
+	int32_t nallp;     /* entries ever made */
+	uint32_t ticksinit;
+
+	_Alignas(CACHELINE) Lock lock; /* guards what follows */
+	RunQ runq;         /* the global queue */
+	P *pidle;
+	uint32_t npidle;
+	uint32_t ntransit; /* Ps between an M and the idle list, PO-8 */
+	uint8_t stw;       /* the world is stopped or about to be */
+	M *midle;
+	uint32_t nmidle;
+	M *allm;
+	M *mdead;          /* whose thread could not be started */
+	uint32_t mcount;   /* Ms alive, starting ones included */
+	int32_t mnext;
+	int32_t maxm;
+	uint32_t nlockedidle; /* Ms that sleep for their locked G */
+	Queue gfree;       /* Gs that local lists had too many of */
+	uint32_t ngfree, slabuse; /* slabuse: Gs handed out of the newest slab */
+	uint8_t done;      /* every M leaves */
+	uint8_t deadlocked;
+	uint8_t threadwarned;
+	uint64_t nspawned, nended; /* by threads without a P, and of Ps that are no more */
+
+	_Alignas(CACHELINE) uint32_t nmspinning;
+	uint32_t waitersnet; /* Gs parked in the network poller */
+	uint32_t polling;    /* 1: an M blocks in netpoll */
+	int64_t polluntil;   /* its deadline */
+	int64_t lastpoll;    /* when the network was last looked at */
+	uint32_t sysmonsleep; /* 1: deep asleep */
+	Note sysmonnote;
+	Note donenote;       /* gmp_stop waits here */
+	uint32_t coarse_ms;  /* clock of sysmon and of visits to g0, for ages */
+	int32_t nhold;       /* gmp_hold */
+	int32_t nforeign;    /* foreign threads that took part in this run and are alive */
+	uint64_t nbarriers, nhandoffs, npolls, nwakes, nforeignreadies;
+
+	_Alignas(CACHELINE) Lock foreign; /* one foreigner in the runtime at a time (PO-7, p.c) */
+	M foreignm;        /* its M */
+	uint64_t idgen;
+	int64_t starttime;
+	gmp_config cfg;
+	uint64_t seed;
+};
+
+extern Sched gmp__sched;
+#define sched gmp__sched
+
+/* ---- who calls what across files; each group under the file that defines it --------------------------------------- */
+
+/* arch/<machine>.S */
+void gmp__gostart(void);                     /* a fresh G's first PC */
+void gmp__gogo(gmp__gobuf *to) __attribute__((noreturn)); /* go to a context, saving none */
+void gmp__fp_save(uint32_t fp[2]);           /* FP control words of the machine */
+void gmp__fp_load(const uint32_t fp[2]);
+
+/* switch.c */
+intptr_t gmp__switch_c(gmp__gobuf *from, gmp__gobuf *to); /* as an ordinary function */
+#if TSAN_BUILD || ASAN_BUILD
+void gmp__san_main(void *g);
+void gmp__san_exit(SanFiber *from, gmp__gobuf *to) __attribute__((noreturn));
+#endif
+
+/* g.c */
+G *gmp__gfget_slow(M *m);
+void gmp__gfput_slow(P *p);
+GExt *gmp__gext(G *gp);                      /* NULL: no memory */
+gmp__gobuf *gmp__goexit(void);
+void gmp__g_foreach(void (*f)(G *, void *), void *arg); /* every G ever made; any thread, states may change under it */
+uint64_t gmp__glive(void);                   /* under sched.lock, exact while all Ps are idle */
+int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc, const void *copy, size_t size,
+                 gmp_group *grp);
+void gmp__g_end_run(void);
+void gmp__newproc_rt(M *m, gmp_fn *fn, void *arg);
+int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y);
+
+/* local.c */
+void gmp__g_atexit(G *gp);                   /* a G with a GExt ends, in user mode: destructors of its keys, leaving its group */
+void gmp__keys_end(GExt *x);
+
+/* group.c */
+void gmp__group_add(gmp_group *grp, G *gp);  /* in the runtime; gp is new */
+void gmp__group_exit(G *gp);
+void gmp__group_abandon(G *gp);
+
+/* foreign.c */
+M *gmp__foreign_enter(void);                 /* a foreign thread, or anyone that must not use his P */
+void gmp__foreign_leave(M *m);
+void gmp__foreign_newrun(void);
+G *gmp__foreign_g(void);                     /* the calling foreign thread's G */
+intptr_t gmp__foreign_sleep(G *gp);
+
+/* p.c */
+M *gmp__enter_slow(M *m);
+void gmp__acquirep(M *m, P *p);              /* sched.lock held */
+P *gmp__releasep(M *m);                      /* sched.lock held */
+void gmp__pidleput(P *p);                    /* sched.lock held */
+P *gmp__pidleget(void);                      /* sched.lock held */
+bool gmp__revoke(P *p, int64_t patience);    /* true: the P is stopped and p->lock is held */
+void gmp__unrevoke(P *p);
+void gmp__stopworld(void);
+void gmp__startworld(void);
+void gmp__safepoint(M *m);                   /* on g0: let a foreigner pass */
+int gmp__procresize(int n);
+void gmp__solo_end(void);
+
+/* m.c */
+void gmp__startm(P *p, bool spinning);       /* p is idle, off the list and wired to nobody */
+void gmp__stopm(M *m);                       /* sleep until given a P; the M has none */
+void gmp__handoffp(P *p);
+void *gmp__mstart(void *m);
+M *gmp__m0_init(void);
+void gmp__m_exit_all(void);
+void gmp__stoplockedm(M *m);
+void gmp__startlockedm(M *m, G *gp);
+
+/* sched.c */
+void gmp__schedule(M *m);                    /* g0's loop */
+void gmp__wakep(void);
+void gmp__wakep_hint(M *m, P *p);
+void gmp__ready_slow(M *m, G *gp);           /* without a P: global queue */
+void gmp__globrunqput(G *gp);                /* sched.lock held */
+void gmp__injectlist(M *m, Queue *q, uint32_t n);
+bool gmp__runtimers(M *m, P *p, int64_t now);
+void gmp__lookround(M *m, P *p);
+void gmp__checkdone(void);                   /* sched.lock held */
+void gmp__preemptp(P *p);
+void gmp__end_all(void);
+
+/* timer.c: event source, never calls the scheduler */
+int gmp__timer_add(P *p, Timer *t);          /* the heap's lock is taken by the caller: 0 or -ENOMEM */
+bool gmp__timer_remove(Timer *t);            /* true: it was pending */
+Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy);
+int64_t gmp__timers_min(void);
+
+/* cancel.c */
+void gmp__cancel_locked(M *m, G *gp);        /* world stopped */
+
+/* sysmon.c */
+int gmp__sysmon_start(void);
+void gmp__sysmon_stop(void);
+void gmp__sysmon_wake(void);
+
+/* netpoll.c over netpoll_<backend>.c: event source */
+int gmp__netpoll_init(void);
+/* Ready Gs to *q. timeout < 0: blocks; 0: polls; else ns. Number of Gs. */
+uint32_t gmp__netpoll(Queue *q, int64_t timeout);
+void gmp__netpoll_break(void);
+
+/* dump.c, schedtrace.c */
+void gmp__schedtrace(bool detail);
+void gmp__deadlock_report(void);
+
+#endif

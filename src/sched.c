@@ -1,0 +1,708 @@
+/* SPDX-License-Identifier: MIT
+ * sched.c - g0's loop: what runs next, where to look for it, when to sleep, whom to wake, when all is over.
+ *
+ * Waking. Queues are per P, so "is there work?" has no cheap global answer. Rejected: one central queue (no scaling);
+ * waking one M per ready (M's that find nothing); waking nobody until an M asks (latency). The rule is Go's:
+ *   WK-1 New work wakes one M if there is an idle P and no M is searching (spinning).
+ *   WK-2 The searcher that finds work and leaves more behind wakes the next one.
+ *   WK-3 Submitter: publish work (plain store to its queue), then read hints and nmspinning. Idler: put the P on the idle
+ *        list (sets HINT_IDLE), nmspinning--, membarrier, look at every source once more. The membarrier is the fence that
+ *        the submitter left out: at least one of the two sees the other. Forbidden: work queued, P idle, nobody awake.
+ *   WK-4 A single queued G whose P's M is busy switching is likely to be run by that M itself within a microsecond.
+ *        Wake-ups for such are left out, the longer the more often they turned out to be vain (lonewait); sysmon wakes
+ *        somebody if the G is still there at its next round.
+ *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
+ *   TM-1 see timer.c; the sleeper's half is idle_poll here.
+ * Model: tests/model_wake.c. */
+#include "proc.h"
+#include "netpoll.h"
+#include "timer.h"
+
+Sched gmp__sched;
+
+enum { GLOBRUNQ_BATCH = 128, STEAL_MAX = 128, LONE_MAX = 1023 };
+static const int64_t NETPOLL_BUSY_NS = 50 * 1000; /* busy Ps look at the network this often at most */
+static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
+static const int64_t REQUEST_NS = 5 * 1000;       /* how long a polite thief waits for an answer */
+
+void gmp__badstatus(G *gp, int from, int to)
+{
+	gmp__throw("coroutine %llu: state %d -> %d, but it is %u", (unsigned long long)gp->id, from, to, gp->status);
+}
+
+static uint32_t rnd(P *p)
+{
+	/* wyrand-like step: one multiply; quality is plenty for steal order. */
+	p->rand = p->rand * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(p->rand >> 33);
+}
+
+static int64_t look_at_clock(P *p)
+{
+	int64_t now = gmp__os_now();
+	if (p)
+		p->now = now;
+	store_relaxed(&sched.coarse_ms, (uint32_t)(now / 1000000));
+	return now;
+}
+
+/* ---- submitting -------------------------------------------------------------------------------------------------- */
+
+void gmp__globrunqput(G *gp) { runq_put(&sched.runq, gp); }
+
+/* WK-1. The caller has published work. */
+void gmp__wakep(void)
+{
+	if (load_relaxed(&sched.hints) & HINT_FENCE)
+		fence_seqcst();
+	if (!(load_relaxed(&sched.hints) & HINT_IDLE) || load_relaxed(&sched.nmspinning) != 0)
+		return;
+	uint32_t zero = 0;
+	if (!cas_seqcst(&sched.nmspinning, &zero, 1u))
+		return;
+	lock(&sched.lock);
+	P *p = gmp__pidleget();
+	unlock(&sched.lock);
+	if (!p) {
+		(void)fetch_add_seqcst(&sched.nmspinning, -1u);
+		return;
+	}
+	fetch_add_relaxed(&sched.nwakes, 1);
+	gmp__startm(p, true);
+}
+
+/* p, the caller's own, has got work, and hints is not zero. */
+void gmp__wakep_hint(M *m, P *p)
+{
+	(void)m;
+	uint32_t h = load_relaxed(&sched.hints);
+	if (!(h & HINT_IDLE))
+		return;
+	uint32_t n = p->runq.n + p->fresh.n;
+	if (n <= 1) { /* WK-4 */
+		uint32_t w = load_relaxed(&p->lonewait);
+		if (n == 0 || w > 0) {
+			if (w > 0)
+				store_relaxed(&p->lonewait, w - 1);
+			return;
+		}
+	}
+	gmp__wakep();
+}
+
+/* Ready without a P, or of a foreign thread's G. */
+void gmp__ready_slow(M *m, G *gp)
+{
+	(void)m;
+	if (gp->flags & GF_FOREIGN) {
+		gstatus(gp, Gwaiting, Grunning);
+		gmp__notewakeup(&gp->ext->note);
+		return;
+	}
+	gstatus(gp, Gwaiting, Grunnable);
+	lock(&sched.lock);
+	sched.nforeignreadies++;
+	gmp__globrunqput(gp);
+	unlock(&sched.lock);
+	gmp__wakep();
+}
+
+/* n parked Gs from an event source become runnable. */
+void gmp__injectlist(M *m, Queue *q, uint32_t n)
+{
+	if (n == 0)
+		return;
+	P *p = m ? m->p : NULL;
+	G *gp;
+	if (p) {
+		while ((gp = link2g(queue_pop_head(q)))) {
+			gstatus(gp, Gwaiting, Grunnable);
+			count1(&p->nreadies);
+			runq_put(&p->runq, gp);
+		}
+		if (n > 1)
+			gmp__wakep();
+		return;
+	}
+	for (Link *l = q->head; l; l = l->next)
+		gstatus(link2g(l), Gwaiting, Grunnable);
+	lock(&sched.lock);
+	sched.nforeignreadies += n;
+	while ((gp = link2g(queue_pop_head(q))))
+		gmp__globrunqput(gp);
+	unlock(&sched.lock);
+	gmp__wakep();
+}
+
+/* ---- timers ------------------------------------------------------------------------------------------------------ */
+
+bool gmp__runtimers(M *m, P *p, int64_t now)
+{
+	bool ran = false;
+	Timer t;
+	while (gmp__timer_pop(p, now, &t)) {
+		t.f(m, t.arg, t.seq);
+		ran = true;
+	}
+	return ran;
+}
+
+int gmp__timer_start(M *m, Timer *t)
+{
+	P *p = m->p;
+	if (!p) {
+		if (load_relaxed(&sched.state) != ST_UP)
+			return -ESRCH;
+		p = sched.allp[0];
+	}
+	int e = gmp__timer_add(p, t);
+	if (e)
+		return e;
+	if (!m->p) {
+		/* Nobody is bound to look at this heap in time: TM-1. An owner looks by itself: on its way to idle, at its
+		 * next visit to g0, or sysmon does when it computes for long. */
+		fence_seqcst();
+		if (load_seqcst(&sched.polling)) {
+			if (load_seqcst(&sched.polluntil) > t->when)
+				gmp__netpoll_break();
+		} else {
+			gmp__wakep();
+		}
+		gmp__sysmon_wake();
+	}
+	return 0;
+}
+
+/* ---- stealing ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t take_half(RunQ *dst, RunQ *src, uint32_t max)
+{
+	uint32_t n = (src->n + 1) / 2, k = 0;
+	if (n > max)
+		n = max;
+	for (; k < n; k++)
+		runq_put(dst, runq_get(src));
+	return k;
+}
+
+/* An owner answers a polite thief: half of what waits goes to the global queue. */
+static void serve_request(P *p)
+{
+	if (load_relaxed(&p->stealreq) == 0)
+		return;
+	RunQ r = {{NULL, NULL}, 0};
+	if (p->runq.n + p->fresh.n > 1) {
+		take_half(&r, &p->fresh, STEAL_MAX);
+		take_half(&r, &p->runq, STEAL_MAX);
+	}
+	if (r.n) {
+		lock(&sched.lock);
+		runq_append(&sched.runq, &r);
+		unlock(&sched.lock);
+	}
+	store_release(&p->stealreq, 0u);
+}
+
+static void ask(P *p, P *victim)
+{
+	uint32_t none = 0;
+	if (!cas_acqrel(&victim->stealreq, &none, (uint32_t)p->id + 1))
+		return;
+	M *vm = load_acquire(&victim->m);
+	if (vm)
+		(void)fetch_or_seqcst(&vm->revoke, RV_ATTN);
+}
+
+/* By force. The owner is in user code. */
+static G *steal_from(P *p, P *victim, bool runnext)
+{
+	if (!gmp__revoke(victim, PATIENCE_NS))
+		return NULL;
+	uint32_t k = take_half(&p->fresh, &victim->fresh, STEAL_MAX);
+	k += take_half(&p->runq, &victim->runq, STEAL_MAX);
+	if (k == 0 && runnext && victim->runnext) {
+		runq_put(&p->runq, victim->runnext);
+		store_relaxed(&victim->runnext, (G *)NULL);
+		k = 1;
+	}
+	gmp__unrevoke(victim);
+	if (k == 0)
+		return NULL;
+	count1(&p->nsteals);
+	store_relaxed(&victim->lonemax, 0u);
+	store_relaxed(&victim->lonewait, 0u);
+	return picknext(p);
+}
+
+static G *globrunqget(P *p, uint32_t max)
+{
+	if (load_relaxed(&sched.runq.n) == 0)
+		return NULL;
+	lock(&sched.lock);
+	uint32_t n = sched.runq.n, share = n / (uint32_t)sched.procs + 1;
+	if (share > max)
+		share = max;
+	if (share > n)
+		share = n;
+	G *gp = runq_get(&sched.runq);
+	for (uint32_t i = 1; i < share; i++)
+		runq_put(&p->runq, runq_get(&sched.runq));
+	unlock(&sched.lock);
+	return gp;
+}
+
+static void spin_begin(M *m)
+{
+	if (!m->spinning) {
+		m->spinning = 1;
+		(void)fetch_add_seqcst(&sched.nmspinning, 1u);
+	}
+}
+
+static void spin_end(M *m)
+{
+	if (m->spinning) {
+		m->spinning = 0;
+		(void)fetch_add_seqcst(&sched.nmspinning, -1u);
+	}
+}
+
+/* Looks at the other Ps for a while. The P is empty. */
+static G *steal_work(M *m, P *p, int64_t now)
+{
+	int n = load_relaxed(&sched.procs);
+	if (!m->spinning) {
+		/* At most half of the busy Ps search: more would only get into each other's way. */
+		uint32_t busy = (uint32_t)n - load_relaxed(&sched.npidle);
+		if (2 * load_relaxed(&sched.nmspinning) >= busy)
+			return NULL;
+		spin_begin(m);
+	}
+	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0);
+	uint64_t ticks[16]; /* of more Ps than that, some look as if they had moved: no harm */
+	for (uint32_t pass = 0;; pass++) {
+		int start = (int)(rnd(p) % (uint32_t)n);
+		bool last = now >= end;
+		for (int i = 0; i < n; i++) {
+			int at = (start + i) % n;
+			P *v = sched.allp[at];
+			if (v == p)
+				continue;
+			if (load_acquire(&v->timers.minwhen) <= now && gmp__runtimers(m, v, now)) {
+				G *gp = picknext(p);
+				if (gp)
+					return gp;
+			}
+			if (!gmp__debug.steal)
+				continue;
+			uint64_t tick = load_relaxed(&v->schedtick);
+			uint64_t *seen = &ticks[at % (int)nelem(ticks)];
+			bool moved = pass == 0 || *seen != tick; /* since the last pass: then its owner switches often */
+			*seen = tick;
+			uint32_t q = load_relaxed(&v->runq.n) + load_relaxed(&v->fresh.n);
+			if (q == 0 && (!last || !load_relaxed(&v->runnext)))
+				continue;
+			if (q <= 1 && moved)
+				continue; /* WK-4 */
+			if (gmp__debug.request && moved && pass > 0 && now + REQUEST_NS < end) {
+				ask(p, v); /* it will answer soon */
+				continue;
+			}
+			G *gp = steal_from(p, v, q == 0);
+			if (gp)
+				return gp;
+		}
+		G *gp = globrunqget(p, GLOBRUNQ_BATCH);
+		if (gp)
+			return gp;
+		if (last || load_relaxed(&sched.done) || (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
+			return NULL;
+		for (int k = 0; k < 20; k++)
+			cpu_pause();
+		now = look_at_clock(p);
+	}
+}
+
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
+
+/* sched.lock is held, the caller holds no P and is about to sleep (it counts as running still, unless on midle). */
+static bool quiescent(uint32_t self)
+{
+	if (sched.npidle != (uint32_t)sched.procs || sched.runq.n)
+		return false;
+	uint32_t asleep = sched.nmidle + sched.nlockedidle + (load_relaxed(&sched.polling) ? 1 : 0) + self;
+	return sched.mcount <= asleep;
+}
+
+static void end_run(void)
+{
+	store_release(&sched.done, (uint8_t)1);
+	for (M *m = sched.allm; m; m = m->alllink)
+		gmp__notewakeup(&m->park);
+	gmp__netpoll_break();
+	gmp__notewakeup(&sched.donenote);
+}
+
+/* sched.lock is held. `self`: 1 if the caller is an M that is neither on midle nor polling. */
+static void checkdone(uint32_t self)
+{
+	if (sched.done || !quiescent(self))
+		return;
+	if (gmp__glive() == 0) {
+		if (!sched.embedded)
+			end_run();
+		return;
+	}
+	if (sched.embedded || load_seqcst(&sched.waitersnet) || load_seqcst(&sched.nhold) > 0 ||
+	        load_seqcst(&sched.nforeign) > 0 || gmp__timers_min() != INT64_MAX)
+		return;
+	sched.deadlocked = 1;
+	gmp__deadlock_report();
+	end_run();
+}
+
+void gmp__checkdone(void) { checkdone(0); }
+
+/* ---- looking for work -------------------------------------------------------------------------------------------- */
+
+/* Blocks in the network poller until the next timer, if there is cause to and nobody else does. The M has no P. True:
+ * look again (it may have a P now). */
+static bool idle_poll(M *m)
+{
+	int64_t until = gmp__timers_min();
+	if (until == INT64_MAX && load_seqcst(&sched.waitersnet) == 0)
+		return false;
+	uint32_t zero = 0;
+	if (!cas_seqcst(&sched.polling, &zero, 1u)) {
+		if (load_seqcst(&sched.polluntil) > until)
+			gmp__netpoll_break();
+		return false;
+	}
+	lock(&sched.lock);
+	checkdone(0); /* this M counts as polling */
+	unlock(&sched.lock);
+	store_seqcst(&sched.polluntil, until);
+	until = gmp__timers_min(); /* TM-1 */
+	Queue q = {NULL, NULL};
+	uint32_t n = 0;
+	if (!load_acquire(&sched.done)) {
+		int64_t wait = -1;
+		if (until != INT64_MAX)
+			wait = max_i64(0, until - gmp__os_now());
+		n = gmp__netpoll(&q, wait);
+		fetch_add_relaxed(&sched.npolls, 1);
+	}
+	int64_t now = look_at_clock(NULL);
+	store_relaxed(&sched.lastpoll, now);
+	store_seqcst(&sched.polluntil, (int64_t)0);
+	lock(&sched.lock);
+	store_seqcst(&sched.polling, 0u);
+	P *p = gmp__pidleget();
+	if (p)
+		gmp__acquirep(m, p);
+	unlock(&sched.lock);
+	gmp__injectlist(m, &q, n);
+	return p != NULL;
+}
+
+static bool anything_queued(void)
+{
+	if (load_seqcst(&sched.runq.n))
+		return true;
+	int n = load_relaxed(&sched.procs);
+	for (int i = 0; i < n; i++) {
+		P *v = sched.allp[i];
+		uint32_t q = load_relaxed(&v->runq.n) + load_relaxed(&v->fresh.n);
+		if (q > 1 || (q == 1 && load_relaxed(&v->lonewait) == 0)) /* WK-4: such work did not ask for a wake-up */
+			return true;
+	}
+	return false;
+}
+
+/* Sleeps until there is something to do. On return the M has a P, or the run is over (false). */
+static bool idle(M *m)
+{
+	P *p = m->p;
+	for (;;) {
+		bool was_spinning = m->spinning;
+		if (p) {
+			lock(&sched.lock);
+			if (sched.runq.n && p->id < sched.procs) { /* WK-5 */
+				unlock(&sched.lock);
+				return true;
+			}
+			gmp__releasep(m);
+			gmp__pidleput(p);
+			unlock(&sched.lock);
+		}
+		spin_end(m);
+		/* WK-3 */
+		if (sched.multi) {
+			if (load_relaxed(&sched.hints) & HINT_FENCE)
+				fence_seqcst();
+			else if (was_spinning)
+				gmp__os_membarrier();
+		}
+		if (anything_queued()) {
+			lock(&sched.lock);
+			p = gmp__pidleget();
+			if (p)
+				gmp__acquirep(m, p);
+			unlock(&sched.lock);
+			if (p) {
+				if (sched.multi)
+					spin_begin(m);
+				return true;
+			}
+		}
+		if (load_acquire(&sched.done))
+			return false;
+		if (idle_poll(m))
+			return true;
+		gmp__stopm(m);
+		if (load_acquire(&sched.done))
+			return false;
+		if (m->p)
+			return true;
+		p = NULL;
+	}
+}
+
+/* WK-4: a search was in vain. */
+static void waste(P *p)
+{
+	int n = load_relaxed(&sched.procs);
+	for (int i = 0; i < n; i++) {
+		P *w = sched.allp[i];
+		if (w == p)
+			continue;
+		uint32_t max = load_relaxed(&w->lonemax);
+		if (max < LONE_MAX)
+			max = max * 2 + 1;
+		store_relaxed(&w->lonemax, max);
+		store_relaxed(&w->lonewait, max);
+	}
+}
+
+/* The next G for m, who holds a P; NULL when the run is over (the M may have lost its P then). */
+static G *findrunnable(M *m)
+{
+	for (;;) {
+		gmp__safepoint(m);
+		P *p = m->p;
+		if (unlikely(load_acquire(&sched.done)))
+			return NULL;
+		if (unlikely(p->id >= load_relaxed(&sched.procs))) { /* procresize */
+			G *gp;
+			lock(&sched.lock);
+			while ((gp = picknext(p)))
+				gmp__globrunqput(gp);
+			unlock(&sched.lock);
+			gmp__wakep();
+			if (!idle(m))
+				return NULL;
+			continue;
+		}
+		int64_t now = look_at_clock(p);
+		if (load_acquire(&p->timers.minwhen) <= now)
+			gmp__runtimers(m, p, now);
+		serve_request(p);
+		G *gp;
+		bool tick = p->ticks == 0;
+		if (tick || p->ticks > sched.ticksinit) {
+			p->ticks = sched.ticksinit;
+			if (now - p->slicestart >= gmp__debug.slice * 1000) {
+				/* Whatever never ran has waited for a time slice: it queues up behind the others. */
+				p->slicestart = now;
+				runq_append(&p->runq, &p->fresh);
+			}
+			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > NETPOLL_BUSY_NS &&
+			        !load_relaxed(&sched.polling)) {
+				Queue q = {NULL, NULL};
+				store_relaxed(&sched.lastpoll, now);
+				gmp__injectlist(m, &q, gmp__netpoll(&q, 0));
+			}
+			if ((gp = globrunqget(p, 1)))
+				return gp;
+			if ((gp = runq_get(&p->runq))) /* before runnext: a pair that readies each other starves nobody */
+				return gp;
+		}
+		if ((gp = picknext(p)))
+			return gp;
+		if ((gp = globrunqget(p, GLOBRUNQ_BATCH)))
+			return gp;
+		if (load_relaxed(&sched.waitersnet)) {
+			Queue q = {NULL, NULL};
+			uint32_t n = gmp__netpoll(&q, 0);
+			store_relaxed(&sched.lastpoll, now);
+			if (n) {
+				gmp__injectlist(m, &q, n);
+				continue;
+			}
+		}
+		if (sched.multi) {
+			if ((gp = steal_work(m, p, now)))
+				return gp;
+			if (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE)
+				continue;
+			waste(p);
+		}
+		if (!idle(m))
+			return NULL;
+	}
+}
+
+/* ---- g0's loop --------------------------------------------------------------------------------------------------- */
+
+static const uint32_t *fp_default(void)
+{
+	static uint32_t fp[2];
+	static uint32_t known;
+	if (!load_acquire(&known)) {
+		gmp__fp_save(fp);
+		store_release(&known, 1u);
+	}
+	return fp;
+}
+
+static bool ensure_stack(P *p, G *gp)
+{
+	if (gp->stack || bindstack(p, gp))
+		return true;
+	static uint32_t failures;
+	uint32_t n = fetch_add_relaxed(&failures, 1u);
+	if (n == 0)
+		gmp__warn("no memory for a coroutine's stack; waiting for others to end");
+	if (n > 100000)
+		gmp__throw("no memory for coroutine stacks (vm.max_map_count, vm.overcommit_memory, ulimit -v)");
+	lock(&sched.lock);
+	gmp__globrunqput(gp);
+	unlock(&sched.lock);
+	gmp__os_usleep(100 * 1000);
+	return false;
+}
+
+/* Runs Gs until the run is over. m holds a P and is in the runtime. */
+void gmp__schedule(M *m)
+{
+	for (;;) {
+		if (m->lockedg)
+			gmp__stoplockedm(m);
+		G *gp;
+		if (m->lockedg) {
+			if (load_acquire(&sched.done))
+				return;
+			gp = m->lockedg;
+		} else {
+			if (m->exiting)
+				return;
+			if (!m->p) {
+				gmp__stopm(m);
+				if (!m->p)
+					return;
+			}
+			gp = findrunnable(m);
+			if (!gp)
+				return;
+		}
+		P *p = m->p;
+		if (m->spinning) {
+			spin_end(m);
+			if (p->runq.n + p->fresh.n) /* WK-2 */
+				gmp__wakep();
+		}
+		if (unlikely(gp->flags & GF_LOCKED) && gp->ext->lockedm != m) {
+			gmp__startlockedm(m, gp);
+			continue;
+		}
+		if (!ensure_stack(p, gp))
+			continue;
+		execute_prep(m, p, gp);
+		m->land.unlock = &m->dummy;
+		bool fpenv = gp->flags & GF_FPENV;
+		if (unlikely(fpenv)) {
+			(void)fp_default();
+			gmp__fp_load(gp->ext->fp);
+		}
+		(void)gmp__switch_c(&m->g0, &gp->ctx);
+		/* gp may run elsewhere by now (PK-1). */
+		if (unlikely(fpenv))
+			gmp__fp_load(fp_default());
+		store_relaxed(&m->curg, (G *)NULL);
+		if (m->g0fn) {
+			void (*fn)(M *, G *) = m->g0fn;
+			m->g0fn = NULL;
+			fn(m, m->g0arg);
+		}
+	}
+}
+
+/* ---- yielding ---------------------------------------------------------------------------------------------------- */
+
+/* In general: g0 has to look round, something never ran, or a G is special. */
+static outofline gmp__sw yield_slow(M *m, P *p, G *gp)
+{
+	if (p->fresh.n)
+		runq_append(&p->runq, &p->fresh);
+	gstatus(gp, Grunning, Grunnable);
+	runq_put(&p->runq, gp);
+	return switch_away(m, p, gp, &m->dummy);
+}
+
+gmp__sw gmp__yield(void)
+{
+	M *m = getm();
+	if (unlikely(!m)) {
+		gmp__os_osyield();
+		return (gmp__sw){0, NULL};
+	}
+	m = enter_m(m);
+	P *p = m->p;
+	G *gp = m->curg;
+	Link *h = p->runq.q.head;
+	if (unlikely(p->ticks == 1 || p->fresh.q.head || p->runnext || (gp->flags & GF_VIAG0)))
+		return yield_slow(m, p, gp);
+	if (!h) { /* alone */
+		p->ticks--;
+		leave(m);
+		return (gmp__sw){0, NULL};
+	}
+	G *next = link2g(h);
+	if (unlikely((next->flags & GF_VIAG0) || !next->stack))
+		return yield_slow(m, p, gp);
+	/* The head runs, gp becomes the tail: the length stays. */
+	p->ticks--;
+	Link *l = &gp->sg.link, *second = h->next;
+	l->next = NULL;
+	if (second) {
+		Link *tail = p->runq.q.tail;
+		second->prev = NULL;
+		p->runq.q.head = second;
+		l->prev = tail;
+		tail->next = l;
+	} else {
+		p->runq.q.head = l;
+		l->prev = NULL;
+	}
+	p->runq.q.tail = l;
+	gstatus(gp, Grunning, Grunnable);
+	execute_prep(m, p, next);
+	m->land.unlock = &m->dummy;
+	return (gmp__sw){(intptr_t)&gp->ctx, &next->ctx};
+}
+
+static outofline void checkpoint_slow(M *m)
+{
+	m = enter_m(m);
+	bool look = m->p->ticks <= 1;
+	leave(m);
+	if (look)
+		(void)finish_sw(gmp__yield());
+}
+
+void gmp_checkpoint(void)
+{
+	M *m = getm();
+	if (likely(m != NULL) && unlikely(load_relaxed(&m->revoke) & ~(uint32_t)RV_FENCE))
+		checkpoint_slow(m);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * schedtrace.c - GMP_DEBUG=schedtrace=MS,scheddetail=1: one line of scheduler state every MS milliseconds on stderr, in the
+ * format of Go's GODEBUG, by sysmon. What is read is racy and says so: a snapshot, never waited for. */
+#include "dump.h"
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct Line {
+	size_t n;
+	char buf[4096];
+} Line;
+
+__attribute__((format(printf, 2, 3))) static void put(Line *l, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	int k = vsnprintf(l->buf + l->n, sizeof l->buf - l->n, fmt, ap);
+	va_end(ap);
+	if (k > 0)
+		l->n = l->n + (size_t)k < sizeof l->buf ? l->n + (size_t)k : sizeof l->buf - 1;
+}
+
+static void end(Line *l)
+{
+	put(l, "\n");
+	if (write(STDERR_FILENO, l->buf, l->n) < 0)
+		l->n = 0; /* nobody reads our trace: not the program's concern */
+	l->n = 0;
+}
+
+static uint32_t runqsize(P *p)
+{
+	return load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n) + (load_relaxed(&p->runnext) ? 1 : 0);
+}
+
+static void put_g(G *gp, void *arg)
+{
+	uint8_t s = load_relaxed(&gp->status);
+	if (s == Gidle)
+		return;
+	Line *l = arg;
+	put(l, "  G%llu: status=%u(%s) lockedm=%s", (unsigned long long)gp->id, s,
+	        s == Gwaiting ? gmp__waitreason(gp->waitreason) : "", gp->flags & GF_LOCKED ? "yes" : "nil");
+	end(l);
+}
+
+void gmp__schedtrace(bool detail)
+{
+	Line l;
+	l.n = 0;
+	int procs = load_relaxed(&sched.procs);
+	put(&l, "SCHED %lldms: gomaxprocs=%d idleprocs=%u threads=%u spinningthreads=%u needspinning=0 idlethreads=%u runqueue=%u",
+	        (long long)((gmp__os_now() - sched.starttime) / 1000000), procs, load_relaxed(&sched.npidle),
+	        load_relaxed(&sched.mcount), load_relaxed(&sched.nmspinning), load_relaxed(&sched.nmidle),
+	        load_relaxed(&sched.runq.n));
+	if (!detail) {
+		for (int i = 0; i < procs; i++)
+			put(&l, "%s%u", i ? " " : " [", runqsize(sched.allp[i]));
+		put(&l, "]");
+		end(&l);
+		return;
+	}
+	put(&l, " gcwaiting=false nmidlelocked=%u stopwait=0 sysmonwait=false", load_relaxed(&sched.nlockedidle));
+	end(&l);
+	for (int i = 0; i < procs; i++) {
+		P *p = sched.allp[i];
+		M *m = load_acquire(&p->m);
+		put(&l, "  P%d: status=%u schedtick=%llu syscalltick=0 m=", i, load_relaxed(&p->status),
+		        (unsigned long long)load_relaxed(&p->schedtick));
+		if (m)
+			put(&l, "%d", m->id);
+		else
+			put(&l, "nil");
+		put(&l, " runqsize=%u gfreecnt=%u timerslen=%u", runqsize(p), load_relaxed(&p->ngfree), load_relaxed(&p->timers.n));
+		end(&l);
+	}
+	lock(&sched.lock); /* the list of Ms holds still */
+	for (M *m = sched.allm; m; m = m->alllink) {
+		G *gp = load_relaxed(&m->curg);
+		P *p = load_relaxed(&m->p);
+		put(&l, "  M%d: p=%d curg=%lld mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=%s blocked=%s lockedg=%lld",
+		        m->id, p ? p->id : -1, gp ? (long long)gp->id : -1LL, m->spinning ? "true" : "false",
+		        m->insyscall ? "true" : "false", m->lockedg ? (long long)m->lockedg->id : -1LL);
+		end(&l);
+	}
+	unlock(&sched.lock);
+	gmp__g_foreach(put_g, &l);
+}

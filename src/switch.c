@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * switch.c - the real functions behind the inline half of gmp.h, for callers that cannot inline, and the switch as an
+ * ordinary function. Sanitizer builds come through here for every switch, since each one must be announced. */
+#define GMP__NO_INLINE_API 1
+#include "proc.h"
+
+_Static_assert(offsetof(struct gmp_g, sg.elem) == 16 && offsetof(struct gmp_g, fn) == 32, "arch/*.S");
+_Static_assert(offsetof(gmp__gobuf, pc) == 0 && offsetof(gmp__gobuf, sp) == 8 && offsetof(gmp__gobuf, bp) == 16 &&
+                       offsetof(gmp__gobuf, ret) == 24,
+        "gmp.h, arch/*.S");
+
+__thread M *gmp__tls_m __attribute__((tls_model("initial-exec")));
+
+outofline void gmp__setm(M *m) { gmp__tls_m = m; }
+
+#if !(TSAN_BUILD || ASAN_BUILD)
+outofline intptr_t gmp__switch_c(gmp__gobuf *from, gmp__gobuf *to) { return gmp__switch(from, to); }
+#else
+/* Whose a context is: every context of a G carries the M that resumes it, g0's belongs to its M. */
+static alwaysinline SanFiber *fiber_of(M *m, gmp__gobuf *b)
+{
+	return b == &m->g0 ? &m->san : &container_of(b, G, ctx)->san;
+}
+
+/* The landing, as the sanitizers must see it: gmp.h's own clears m->sanland. */
+static outofline void landed(M *m)
+{
+	unlockbyte(m->land.unlock);
+	store_release(&m->land.inrt, 0u);
+}
+
+outofline __attribute__((no_sanitize("thread", "address", "undefined"))) intptr_t gmp__switch_c(
+        gmp__gobuf *from, gmp__gobuf *to)
+{
+	M *m = getm();
+	if (from != to)
+		gmp__san_switch_start(fiber_of(m, from), fiber_of(m, to), false);
+	intptr_t r = gmp__switch(from, to);
+	m = getm();
+	if (from != to)
+		gmp__san_switch_finish(fiber_of(m, from));
+	if (from != &m->g0)
+		landed(m);
+	else
+		unlockbyte(m->g0land.unlock);
+	return r;
+}
+
+/* Stands in the place of every coroutine's function: the landing half of its first switch. */
+__attribute__((no_sanitize("thread", "address", "undefined"))) void gmp__san_main(void *g)
+{
+	G *gp = g;
+	gmp__san_switch_finish(&gp->san);
+	gmp_fn *fn = gp->fn = gp->sanfn;
+	void *arg = gp->sanarg;
+	landed(getm());
+	fn(arg);
+}
+
+/* An ended coroutine goes to `to` for good. */
+__attribute__((no_sanitize("thread", "address", "undefined"), noreturn)) void gmp__san_exit(SanFiber *from, gmp__gobuf *to)
+{
+	M *m = getm();
+	gmp__san_switch_start(from, fiber_of(m, to), true);
+	gmp__gogo(to);
+}
+#endif
+
+void gmp_yield(void) { (void)finish_sw(gmp__yield()); }
+int gmp_join(gmp_g *g) { return (int)finish_sw(gmp__join(g)); }
+int gmp_chan_send(gmp_chan *c, const void *elem) { return (int)finish_sw(gmp__chan_send(c, elem)); }
+int gmp_chan_recv(gmp_chan *c, void *elem) { return (int)finish_sw(gmp__chan_recv(c, elem)); }
+int gmp_mutex_lock(gmp_mutex *m) { return (int)finish_sw(gmp__mutex_lock(m)); }
+int gmp_waitgroup_wait(gmp_waitgroup *wg) { return (int)finish_sw(gmp__waitgroup_wait(wg)); }
+int gmp_sem_acquire(gmp_sem *s) { return (int)finish_sw(gmp__sem_acquire(s)); }

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ * sync.h - what the sync objects share: the word in which lock byte, flags and count stand together.
+ *
+ * An operation that waits for nobody is one compare-and-swap outside of the runtime, or a few plain instructions inside
+ * of it where only one P exists. Everything else takes the lock byte, by which it may queue and park.
+ *   SY-1 The first 8 bytes of an object are its word: the lock byte (lowest, where the landing of a switch clears it),
+ *        flags, and in the upper half a count or an owner. Without the lock byte the word changes only by a
+ *        compare-and-swap that finds that byte 0; who holds the lock byte writes the word by plain stores.
+ *   SY-2 What lets another call on the object return is one store (or compare-and-swap) of the whole word, lock byte
+ *        included, and it is the last thing this call does to the object: afterwards that may be gone. So a step that
+ *        lets newcomers pass (count 0, unlocked) takes the waiters whom it concerns off the queue first, and wakes them
+ *        after.
+ *   SY-3 With sched.solo set the word is changed by plain accesses, inside the runtime only; solo is read again there.
+ *        A coroutine that read 0 may go by that: within a run solo only ends. A foreign thread might see the next run
+ *        begin, so it always enters.
+ *   SY-4 SW_WAIT is set by whoever queues. It may outlive its cause, since a deadline or a cancellation takes a waiter
+ *        off the queue without regard for the word: a set flag means "look", a clear one "nobody waits". */
+#ifndef GMP_SYNC_H
+#define GMP_SYNC_H
+
+#include "proc.h"
+
+typedef uint64_t __attribute__((may_alias)) Word;
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "SY-1: the lock byte is the first byte of the word");
+
+enum {
+	SW_LOCK = 1,     /* the lock byte */
+	SW_WAIT = 1 << 8, /* the queue is not empty, or was not (SY-4) */
+	SW_FIRST = 1 << 9, /* flags from here on are each object's own */
+};
+#define SW_ONE ((uint64_t)1 << 32) /* one of what the upper half counts */
+
+static alwaysinline Word *word_of(void *obj) { return obj; }
+static alwaysinline uint8_t *word_lockbyte(Word *w) { return (uint8_t *)w; }
+static alwaysinline int32_t word_count(uint64_t v) { return (int32_t)(v >> 32); }
+
+/* A step of a fast path: the word after it, or NO_STEP. */
+typedef uint64_t WordStep(uint64_t v, uint64_t arg);
+static const uint64_t NO_STEP = SW_LOCK;
+
+/* Does the step at once, if it can be done. m: getm(). If not, the caller enters the runtime and goes the long way; it
+ * may be half in already (inrt set), which entering does not mind. No calls in here: the caller needs no frame. */
+static alwaysinline bool word_step(M *m, Word *w, WordStep *step, uint64_t arg)
+{
+	uint64_t v, n;
+	if (unlikely(!m))
+		return false;
+	if (load_relaxed(&sched.solo)) { /* SY-3 */
+		store_relaxed(&m->land.inrt, 1u);
+		compiler_barrier();
+		if (unlikely(load_acquire(&m->revoke) || !load_relaxed(&sched.solo)))
+			return false;
+		n = step(load_acquire(w), arg);
+		if (unlikely(n == NO_STEP))
+			return false;
+		store_release(w, n);
+		store_release(&m->land.inrt, 0u);
+		return true;
+	}
+	v = load_relaxed(w);
+	while (likely((n = step(v, arg)) != NO_STEP))
+		if (likely(cas_acqrel(w, &v, n)))
+			return true;
+	return false;
+}
+
+/* Takes the lock byte; the rest of the word. In the runtime. */
+static alwaysinline uint64_t word_lock(Word *w)
+{
+	uint64_t v = load_acquire(w);
+	if (load_relaxed(&sched.solo))
+		return v;
+	if (unlikely((v & SW_LOCK) || !cas_acquire(w, &v, v | SW_LOCK))) {
+		lockbyte(word_lockbyte(w));
+		v = load_relaxed(w) & ~(uint64_t)SW_LOCK;
+	}
+	return v;
+}
+/* SY-2 */
+static alwaysinline void word_unlock(Word *w, uint64_t v) { store_release(w, v); }
+/* Changes the word and keeps the lock byte: for the landing to clear. */
+static alwaysinline void word_set(Word *w, uint64_t v) { store_relaxed(w, v | SW_LOCK); }
+
+/* The object's queue behind the word. */
+static alwaysinline Queue *queue_of(void *q) { return q; }
+
+/* Queues gp and parks until somebody ends the wait, or until the deadline (INT64_MAX: plain). The lock byte is held. */
+static inline intptr_t sync_park(M *m, G *gp, uint8_t reason, void *obj, Queue *q, bool first, int64_t deadline)
+{
+	bool plain = deadline == INT64_MAX;
+	gp->sg.g = (uintptr_t)gp | (plain ? 0 : SG_CONTESTED);
+	if (first)
+		queue_push_head(q, &gp->sg.link);
+	else
+		queue_push_tail(q, &gp->sg.link);
+	if (plain)
+		return finish_sw(park_sw(m, gp, reason, obj, q, word_lockbyte(obj)));
+	return gmp__park_until(m, gp, reason, obj, q, word_lockbyte(obj), claim_begin(gp), deadline);
+}
+
+/* The plain form of it for gmp__sw functions: what to return to the caller. */
+static alwaysinline gmp__sw sync_park_sw(M *m, uint8_t reason, void *obj, Queue *q)
+{
+	G *gp = m->curg;
+	gp->sg.g = (uintptr_t)gp;
+	queue_push_tail(q, &gp->sg.link);
+	return park_sw(m, gp, reason, obj, q, word_lockbyte(obj));
+}
+
+/* 0, or why the caller must not begin to wait. */
+static alwaysinline int wait_refused(const G *gp, int64_t deadline)
+{
+	if (unlikely(deadline <= 0))
+		return -ETIMEDOUT;
+	return cancelled(gp) ? -ECANCELED : 0;
+}
+
+/* A wait that ends by its waker only: once, the lock after cond_wait. Written inside the runtime, around the park. */
+static alwaysinline void nocancel(G *gp, bool on)
+{
+	gp->flags = (uint16_t)(on ? gp->flags | GF_NOCANCEL : gp->flags & ~GF_NOCANCEL);
+}
+
+/* Moves every waiter that may be woken from q to *to: its number. The lock byte is held. */
+static inline uint32_t waitq_claim_all(Queue *q, Queue *to)
+{
+	uint32_t n = 0;
+	for (Sudog *sg; (sg = waitq_claim(q)); n++)
+		queue_push_tail(to, &sg->link);
+	return n;
+}
+
+/* sync.c: wakes all of *q, which is the caller's, with result 0; the one that waited longest runs first. */
+void gmp__wake_all(M *m, Queue *q);
+
+/* mutex.c */
+void gmp__mutex_unlock_rt(M *m, gmp_mutex *mu);  /* inside the runtime, and stays there */
+void gmp__mutex_relock(gmp_mutex *mu);           /* lock that no cancellation ends */
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ * sysmon.c - the one thread that needs no P. It takes the P from an M that does not come back (a long computation, a
+ * blocking call that nobody declared), and wakes whoever should have looked at timers, the network or a lonely G.
+ *
+ * No signal, no interruption: the M keeps its coroutine and goes on; it finds its P gone at its next runtime call (PO-5).
+ *   SM-1 A P is retaken if one dispatch has lasted a time slice while something waits and no P is idle; earlier, if its
+ *        thread has used (nearly) no CPU time meanwhile: then it is blocked.
+ *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while timers are pending), and
+ *        without limit while all Ps have been idle for a second; acquirep wakes it then. */
+#include "proc.h"
+#include "netpoll.h"
+
+enum { DELAY_MIN = 20 * 1000, DELAY_MAX = 10 * 1000 * 1000, DELAY_TIMERS = 2 * 1000 * 1000, QUIET_ROUNDS = 50 };
+static const int64_t DEEP_AFTER_NS = 1000 * 1000 * 1000;
+static const int64_t NETPOLL_STALE_NS = 10 * 1000 * 1000;
+static const int64_t BLOCKED_NS = 100 * 1000; /* shortest observation from which "uses no CPU" is concluded */
+static const int64_t RETAKE_PATIENCE_NS = 50 * 1000;
+
+static pthread_t thread;
+static bool stop;
+
+/* p's owner is in user code and stays there. True: the P works elsewhere now. */
+static bool retake(P *p, uint64_t tick)
+{
+	lock(&sched.foreign); /* PO-7 */
+	if (!gmp__revoke(p, RETAKE_PATIENCE_NS)) {
+		unlock(&sched.foreign);
+		return false;
+	}
+	M *m = p->m;
+	if (load_relaxed(&p->schedtick) != tick || !load_relaxed(&m->curg)) { /* it has moved on, or is on g0 (PO-9) */
+		gmp__unrevoke(p);
+		unlock(&sched.foreign);
+		return false;
+	}
+	lock(&sched.lock);
+	store_release(&p->m, (M *)NULL);
+	p->status = Pidle;
+	store_release(&sched.ntransit, sched.ntransit + 1);
+	unlock(&sched.lock);
+	(void)fetch_or_seqcst(&m->revoke, RV_LOST); /* PO-5: before the revocation ends */
+	(void)fetch_add_seqcst(&m->revoke, -(uint32_t)RV_ONE);
+	unlock(&p->lock);
+	fetch_add_relaxed(&sched.nhandoffs, 1);
+	gmp__handoffp(p);
+	unlock(&sched.foreign);
+	return true;
+}
+
+/* One look at every P. Returns whether something was done; *watch: something is suspicious, come back soon. */
+static bool look(int64_t now, bool *watch)
+{
+	bool did = false;
+	int n = load_acquire(&sched.nallp);
+	int64_t due = gmp__timers_min();
+	bool others = load_relaxed(&sched.runq.n) > 0 || due <= now ||
+	        (load_relaxed(&sched.waitersnet) && !load_relaxed(&sched.polling) &&
+	                now - load_relaxed(&sched.lastpoll) > NETPOLL_STALE_NS);
+	for (int i = 0; i < n; i++) {
+		P *p = sched.allp[i];
+		M *m = load_acquire(&p->m);
+		uint64_t tick = load_relaxed(&p->schedtick);
+		if (!m || tick != p->sysmontick || p->sysmonwhen == 0) {
+			p->sysmontick = tick;
+			p->sysmonwhen = now;
+			p->sysmoncpu = -1;
+			continue;
+		}
+		bool queued = load_relaxed(&p->runnext) || load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
+		if (!queued && !others)
+			continue;
+		if (load_relaxed(&sched.npidle) > 0 && i < load_relaxed(&sched.procs)) { /* WK-4: others steal, timers too */
+			if (load_relaxed(&sched.nmspinning) == 0) {
+				gmp__wakep();
+				did = true;
+			}
+			continue;
+		}
+		int64_t ran = now - p->sysmonwhen;
+		bool take = ran >= gmp__debug.slice * 1000;
+		if (!take) {
+			*watch = true;
+			int64_t cpu = gmp__os_thread_cputime(m->thread);
+			if (p->sysmoncpu < 0) {
+				p->sysmoncpu = cpu;
+				p->sysmoncpuwhen = now;
+			} else if (now - p->sysmoncpuwhen >= BLOCKED_NS) {
+				take = cpu >= 0 && cpu - p->sysmoncpu < (now - p->sysmoncpuwhen) / 16;
+				p->sysmoncpu = cpu;
+				p->sysmoncpuwhen = now;
+			}
+		}
+		if (take && retake(p, tick)) {
+			p->sysmonwhen = 0;
+			did = true;
+		}
+	}
+	return did;
+}
+
+static bool poll_stale(int64_t now)
+{
+	if (!load_relaxed(&sched.waitersnet) || load_relaxed(&sched.polling) ||
+	        now - load_relaxed(&sched.lastpoll) <= NETPOLL_STALE_NS)
+		return false;
+	store_relaxed(&sched.lastpoll, now);
+	Queue q = {NULL, NULL};
+	uint32_t n = gmp__netpoll(&q, 0);
+	gmp__injectlist(NULL, &q, n);
+	return n > 0;
+}
+
+static void *sysmon(void *arg)
+{
+	(void)arg;
+	int64_t delay = DELAY_MIN, idlesince = 0, traced = gmp__os_now(), ages = 0;
+	int quiet = 0;
+	while (!load_acquire(&stop)) {
+		int64_t now = gmp__os_now();
+		int64_t until = now + delay;
+		bool allidle = load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&sched.procs);
+		int64_t due = gmp__timers_min();
+		if (!allidle) {
+			idlesince = 0;
+			if (due < until)
+				until = max_i64(due, now + DELAY_MIN);
+		} else if (idlesince == 0) {
+			idlesince = now;
+		} else if (now - idlesince > DEEP_AFTER_NS && ages == INT64_MAX) {
+			until = gmp__debug.schedtrace ? traced + gmp__debug.schedtrace * 1000000 : INT64_MAX;
+			store_seqcst(&sched.sysmonsleep, 1u);
+			if (load_seqcst(&sched.npidle) != (uint32_t)load_relaxed(&sched.procs))
+				until = now; /* somebody has just begun to run, and did not see sysmonsleep */
+		}
+		(void)gmp__notesleep(&sched.sysmonnote, until);
+		if (load_relaxed(&sched.sysmonsleep)) {
+			store_seqcst(&sched.sysmonsleep, 0u);
+			delay = DELAY_MIN;
+			quiet = 0;
+		}
+		now = gmp__os_now();
+		store_relaxed(&sched.coarse_ms, (uint32_t)(now / 1000000));
+		if (gmp__debug.schedtrace && now - traced >= gmp__debug.schedtrace * 1000000) {
+			traced = now;
+			gmp__schedtrace(gmp__debug.scheddetail != 0);
+		}
+		if (ages <= now)
+			ages = gmp__stack_age(now);
+		else if (ages == INT64_MAX && !allidle)
+			ages = now + DEEP_AFTER_NS;
+		bool watch = false;
+		bool did = look(now, &watch);
+		did |= poll_stale(now);
+		if (did || watch) {
+			delay = watch && !did ? BLOCKED_NS / 2 : DELAY_MIN;
+			quiet = 0;
+		} else if (++quiet > QUIET_ROUNDS) {
+			int64_t max = !allidle && due != INT64_MAX ? DELAY_TIMERS : DELAY_MAX;
+			delay = min_i64(delay * 2, max);
+		}
+	}
+	return NULL;
+}
+
+int gmp__sysmon_start(void)
+{
+	store_relaxed(&stop, false);
+	store_relaxed(&sched.sysmonsleep, 0u);
+	store_relaxed(&sched.sysmonnote.key, 0u);
+	if (!gmp__debug.sysmon)
+		return 0;
+	return gmp__os_thread_new(&thread, sysmon, NULL, 256 * 1024, "gmp-sysmon");
+}
+
+void gmp__sysmon_stop(void)
+{
+	store_release(&stop, true);
+	if (!gmp__debug.sysmon)
+		return;
+	gmp__notewakeup(&sched.sysmonnote);
+	(void)pthread_join(thread, NULL);
+}
+
+/* Somebody begins to run, or a timer came, while sysmon may be in deep sleep. */
+void gmp__sysmon_wake(void)
+{
+	if (load_seqcst(&sched.sysmonsleep))
+		gmp__notewakeup(&sched.sysmonnote);
+}

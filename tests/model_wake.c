@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: MIT
+ * model_wake.c - no wake-up is lost (sched.c, WK-1..WK-5) by exhaustive interleaving: an M that queues work and then computes
+ * for ever, a foreign thread that submits to the global queue, Ms that search, steal, go to sleep and are woken. When nobody
+ * moves any more there must be no work queued beside an idle P.
+ *
+ * What the rules alone leave open is closed by sysmon (WK-4, and in WK-2: whoever left a wake-up to a searcher that then
+ * found other work): runs with sysmon have that, and a mutation shows that it is needed.
+ * Left out: how work is stolen (model_pown.c), the poller (model_timer.c). A G ends at once or computes for ever. */
+#define IL_T 6
+#define IL_V 11
+#define IL_DEPTH 6
+#include "interleave.h"
+
+enum { MAXP = 3 };
+enum { QUEUE = 0 /* of P0 */, NSPIN, HINT, NPIDLE, SCHED, NOTE /* one a M: NOTE + m */ };
+enum { HINT_IDLE = 1, HINT_FENCE = 2 };
+
+enum { M_NONE, M_NO_WAKE, M_NO_MEMBARRIER, M_NO_RECHECK, M_SPIN_END_LATE, M_DROP_OUTSIDE, M_NO_WK2, M_GLOBAL_UNSEEN, M_NO_SYSMON,
+	M_FENCE_LATE, M_BARRIER_IF_SPINNING, M_WK2_GLOBAL };
+enum { H_WOKEN, H_RECHECK, H_NO_IDLE_P, H_SYSMON, H_NOSPIN };
+static const char *const reach[] = {"an M is woken", "the second look finds work", "no idle P for a waker", "sysmon wakes",
+	"an idler that did not search", NULL};
+
+struct S {
+	Il il;
+	/* under sched.lock */
+	uint8_t runq, pidle, midle, got[MAXP]; /* got: P + 1 handed to a sleeper */
+	struct {
+		uint8_t p, spinning, was, hp, m, g, more, woke;
+	} m[IL_T];
+	uint8_t left; /* Gs that X or F have not submitted yet */
+};
+
+static int procs, forever;
+static bool fence, lone, limited;
+
+static void p_put(S *s, int t, int p)
+{
+	s->pidle |= (uint8_t)(1u << (p - 1));
+	st(s, t, NPIDLE, ld(s, t, NPIDLE) + 1);
+	if (ld(s, t, NPIDLE) == 1)
+		*rmw(s, t, HINT) |= HINT_IDLE;
+}
+
+static uint8_t p_get(S *s, int t)
+{
+	if (!s->pidle)
+		return 0;
+	uint8_t p = (uint8_t)(__builtin_ctz(s->pidle) + 1);
+	s->pidle &= (uint8_t)~(1u << (p - 1));
+	*rmw(s, t, NPIDLE) -= 1;
+	if (*rmw(s, t, NPIDLE) == 0)
+		*rmw(s, t, HINT) &= (uint8_t)~HINT_IDLE;
+	return p;
+}
+
+/* P hp, searching, to a sleeping M; put back when there is none. */
+static int startm(S *s, int t, int d)
+{
+	BEGIN;
+	AWAIT("lock SCHED, a thread", *rmw(s, t, SCHED) == 0 && (s->midle || limited)); /* a new one: in midle, too */
+	*rmw(s, t, SCHED) = 1;
+	if (s->midle) {
+		s->m[t].m = (uint8_t)(__builtin_ctz(s->midle) + 1);
+		s->midle &= (uint8_t)~(1u << (s->m[t].m - 1));
+		s->got[s->m[t].m - 1] = s->m[t].hp;
+	} else { /* no more threads */
+		p_put(s, t, s->m[t].hp);
+		if (!MUT(M_DROP_OUTSIDE))
+			*rmw(s, t, NSPIN) -= 1;
+	}
+	s->m[t].hp = 0;
+	UNLOCK(SCHED);
+	if (s->m[t].m) {
+		STEP("notewakeup");
+		*rmw(s, t, NOTE + s->m[t].m - 1) = 1;
+		s->m[t].m = 0;
+	} else if (MUT(M_DROP_OUTSIDE)) {
+		STEP("nmspinning--");
+		*rmw(s, t, NSPIN) -= 1;
+	}
+	END;
+}
+
+static int wakep(S *s, int t, int d)
+{
+	BEGIN;
+	if (fence)
+		FENCE();
+	STEP("load hints");
+	if (!(ld(s, t, HINT) & HINT_IDLE) || MUT(M_NO_WAKE))
+		RETURN;
+	STEP("load nmspinning");
+	if (ld(s, t, NSPIN))
+		RETURN;
+	STEP("nmspinning: 0 -> 1");
+	if (*rmw(s, t, NSPIN))
+		RETURN;
+	*rmw(s, t, NSPIN) = 1;
+	LOCK(SCHED);
+	s->m[t].hp = p_get(s, t);
+	if (!s->m[t].hp && !MUT(M_DROP_OUTSIDE))
+		*rmw(s, t, NSPIN) -= 1;
+	UNLOCK(SCHED);
+	if (!s->m[t].hp) {
+		REACHED(H_NO_IDLE_P);
+		if (MUT(M_DROP_OUTSIDE)) {
+			STEP("nmspinning--");
+			*rmw(s, t, NSPIN) -= 1;
+		}
+		RETURN;
+	}
+	CALL(startm);
+	END;
+}
+
+/* M0 with P0: queues its Gs, then computes for ever. */
+static int computing(S *s, int t, int d)
+{
+	BEGIN;
+	for (; s->left; s->left--) {
+		STEP("queue a G"); /* ready() */
+		st_rlx(s, t, QUEUE, ld(s, t, QUEUE) + 1);
+		if (fence && !MUT(M_FENCE_LATE))
+			FENCE();
+		STEP("load hints"); /* gmp__wakep_hint() */
+		if (!(ld(s, t, HINT) & HINT_IDLE) || lone)
+			continue;
+		CALL(wakep);
+	}
+	END;
+}
+
+static int foreign(S *s, int t, int d)
+{
+	BEGIN;
+	LOCK(SCHED);
+	s->runq++;
+	UNLOCK(SCHED);
+	CALL(wakep);
+	END;
+}
+
+/* The longest that sysmon sleeps is over. */
+static int sysmon(S *s, int t, int d)
+{
+	BEGIN;
+	for (;;) {
+		AWAIT("sysmon: work is queued, a P idle, nobody searches",
+			(s->il.v[QUEUE] || s->runq) && s->il.v[NPIDLE] && !s->il.v[NSPIN] && !MUT(M_NO_SYSMON));
+		CALL(wakep);
+		REACHED(H_SYSMON);
+	}
+	END;
+}
+
+static int spin_end(S *s, int t, int d)
+{
+	BEGIN;
+	if (s->m[t].spinning) {
+		STEP("nmspinning--");
+		s->m[t].spinning = 0;
+		*rmw(s, t, NSPIN) -= 1;
+	}
+	END;
+}
+
+static int steal_work(S *s, int t, int d)
+{
+	BEGIN;
+	if (!s->m[t].spinning) {
+		STEP("enough searchers ?");
+		if (2 * ld(s, t, NSPIN) >= procs - ld(s, t, NPIDLE)) {
+			REACHED(H_NOSPIN);
+			RETURN;
+		}
+		STEP("nmspinning++");
+		s->m[t].spinning = 1;
+		*rmw(s, t, NSPIN) += 1;
+	}
+	STEP("steal half of P0's queue"); /* with P0 stopped: a barrier of its own */
+	if (s->il.v[QUEUE]) {
+		il_drain(s, 0);
+		uint8_t n = (uint8_t)((s->il.v[QUEUE] + 1) / 2);
+		s->il.v[QUEUE] = (uint8_t)(s->il.v[QUEUE] - n);
+		s->m[t].g = 1;
+		s->m[t].more = (uint8_t)(s->m[t].more + n - 1);
+		RETURN;
+	}
+	LOCK(SCHED);
+	if (s->runq) {
+		s->runq--;
+		s->m[t].g = 1;
+	}
+	UNLOCK(SCHED);
+	END;
+}
+
+static int asleep(S *s, int t, int d)
+{
+	BEGIN;
+	AWAIT("notesleep", *rmw(s, t, NOTE + t));
+	*rmw(s, t, NOTE + t) = 0;
+	s->m[t].p = s->got[t];
+	s->got[t] = 0;
+	s->m[t].spinning = 1;
+	REACHED(H_WOKEN);
+	END;
+}
+
+/* Sleeps until there may be something to do. */
+static int idle(S *s, int t, int d)
+{
+	BEGIN;
+	s->m[t].was = s->m[t].spinning;
+	LOCK(SCHED);
+	if (s->runq && !MUT(M_GLOBAL_UNSEEN)) {
+		s->m[t].was = 0;
+	} else {
+		p_put(s, t, s->m[t].p);
+		s->m[t].p = 0;
+	}
+	UNLOCK(SCHED);
+	if (s->m[t].p)
+		RETURN;
+	if (!MUT(M_SPIN_END_LATE))
+		CALL(spin_end);
+	if (fence)
+		FENCE();
+	else if (!MUT(M_NO_MEMBARRIER) && (s->m[t].was || !MUT(M_BARRIER_IF_SPINNING)))
+		MEMBARRIER();
+	s->m[t].was = 0;
+	STEP("anything queued ?");
+	if (!MUT(M_NO_RECHECK) && (ld(s, t, QUEUE) || (s->runq && !MUT(M_GLOBAL_UNSEEN)))) {
+		REACHED(H_RECHECK);
+		LOCK(SCHED);
+		s->m[t].p = p_get(s, t);
+		UNLOCK(SCHED);
+		if (s->m[t].p) {
+			if (!s->m[t].spinning) {
+				STEP("nmspinning++");
+				s->m[t].spinning = 1;
+				*rmw(s, t, NSPIN) += 1;
+			}
+			RETURN;
+		}
+	}
+	CALL(spin_end);
+	LOCK(SCHED); /* stopm */
+	if (s->runq && !MUT(M_GLOBAL_UNSEEN))
+		s->m[t].p = p_get(s, t);
+	if (!s->m[t].p)
+		s->midle |= (uint8_t)(1u << t);
+	UNLOCK(SCHED);
+	if (!s->m[t].p)
+		CALL(asleep);
+	END;
+}
+
+static int mthread(S *s, int t, int d)
+{
+	BEGIN;
+	if (!s->m[t].p)
+		CALL(asleep);
+	for (;;) {
+		if (s->m[t].more) { /* picknext */
+			s->m[t].more--;
+			s->m[t].g = 1;
+		} else {
+			LOCK(SCHED); /* globrunqget */
+			if (s->runq) {
+				s->runq--;
+				s->m[t].g = 1;
+			}
+			UNLOCK(SCHED);
+			if (!s->m[t].g)
+				CALL(steal_work);
+			if (!s->m[t].g) {
+				CALL(idle);
+				continue;
+			}
+		}
+		s->m[t].g = 0;
+		if (s->m[t].spinning) { /* schedule() */
+			CALL(spin_end);
+			STEP("anything left ?");
+			if (!MUT(M_NO_WK2) && (s->m[t].more || ((ld(s, t, QUEUE) || s->runq) && !MUT(M_WK2_GLOBAL))))
+				CALL(wakep);
+		}
+		STEP("the G runs");
+		if (forever && il_choose(2))
+			break;
+	}
+	END;
+}
+
+static void terminal(const S *s)
+{
+	int queued = s->il.v[QUEUE] + s->runq;
+	for (int t = 0; t < il_threads; t++)
+		queued += s->m[t].more;
+	if (queued && s->pidle)
+		il_fail("WK: work is queued, a P idle, and nobody will look");
+	if (s->il.v[NSPIN])
+		il_fail("WK: nmspinning is %d at rest", s->il.v[NSPIN]);
+}
+
+/* ---- runs -------------------------------------------------------------------------------------------------------------- */
+
+/* X has P0. Of the `ms` other Ms, those up to `awake` have a P and look for work, the rest sleep. */
+static void begin_n(S *s, int ps, int ms, int awake, int work, bool ends)
+{
+	static const char *const names[] = {"X", "M1", "M2", "M3"};
+	procs = ps;
+	fence = lone = limited = false;
+	forever = !ends;
+	s->left = (uint8_t)work;
+	il_thread(names[0], computing);
+	for (int t = 1; t <= ms; t++) {
+		il_thread(names[t], mthread);
+		if (t <= awake)
+			s->m[t].p = (uint8_t)(t + 1);
+		else
+			s->midle |= (uint8_t)(1u << t);
+		if (t > awake && t < ps) {
+			s->pidle |= (uint8_t)(1u << t);
+			s->il.v[NPIDLE]++;
+			s->il.v[HINT] = HINT_IDLE;
+		}
+	}
+}
+/* One more thread than Ps. */
+static void begin(S *s, int ps, int awake, int work, bool ends) { begin_n(s, ps, ps, awake, work, ends); }
+static void one(S *s) { begin(s, 2, 1, 1, true); }
+static void one_weak(S *s)
+{
+	begin(s, 2, 1, 2, true);
+	il_weak = true;
+}
+static void fenced(S *s)
+{
+	begin(s, 2, 1, 2, true);
+	fence = true;
+}
+static void two(S *s) { begin(s, 2, 1, 2, true); }
+static void sleeper(S *s) { begin(s, 2, 0, 2, true); }
+static void searchers(S *s) { begin(s, 3, 2, 1, true); }
+static void spread(S *s) { begin(s, 3, 0, 2, true); }
+static void global(S *s)
+{
+	begin(s, 2, 1, 0, true);
+	il_thread("F", foreign);
+}
+static void global_two(S *s)
+{
+	begin(s, 3, 1, 0, false);
+	il_thread("F", foreign);
+	il_thread("F2", foreign);
+}
+static void both(S *s)
+{
+	begin(s, 2, 1, 1, true);
+	il_thread("F", foreign);
+}
+static void net(S *s)
+{
+	begin(s, 2, 1, 1, false);
+	il_thread("F", foreign);
+	il_thread("sysmon", sysmon);
+}
+static void net_three(S *s)
+{
+	begin_n(s, 3, 2, 1, 1, false);
+	il_thread("F", foreign);
+	il_thread("sysmon", sysmon);
+}
+static void net_limited(S *s)
+{
+	begin(s, 2, 1, 2, true);
+	limited = true;
+	il_thread("sysmon", sysmon);
+}
+static void net_lone(S *s)
+{
+	begin(s, 2, 1, 1, false);
+	lone = true;
+	il_thread("sysmon", sysmon);
+}
+
+static const IlRun runs[] = {
+	{"one G, one searcher", one, 0, NULL},
+	{"two Gs, one searcher", two, 0, NULL},
+	{"two Gs, one searcher, weak stores", one_weak, 0, NULL},
+	{"two Gs, one searcher, no membarrier", fenced, 0, NULL},
+	{"two Gs, nobody awake", sleeper, 0, NULL},
+	{"one G, two searchers", searchers, 0, NULL},
+	{"two Gs for two sleepers", spread, 0, NULL},
+	{"global queue", global, 0, NULL},
+	{"global queue, two foreign threads, Gs that compute", global_two, 0, NULL},
+	{"local and global", both, 0, NULL},
+	{"local and global, Gs that compute, sysmon", net, 0, NULL},
+	{"three Ps, sysmon", net_three, 0, NULL},
+	{"lone G not announced, sysmon", net_lone, 0, NULL},
+	{"limit of threads, sysmon", net_limited, 0, NULL},
+
+	{"WK-1 nobody is woken", sleeper, M_NO_WAKE, "WK"},
+	{"WK-2 searcher wakes nobody for the rest", global_two, M_NO_WK2, "WK"},
+	{"WK-2 searcher looks at its own queue only", global_two, M_WK2_GLOBAL, "WK"},
+	{"WK-3 no membarrier", one, M_NO_MEMBARRIER, "WK"},
+	{"WK-3 no membarrier, submitter's fence after it looked at hints", fenced, M_FENCE_LATE, "WK"},
+	{"WK-3 no second look", one, M_NO_RECHECK, "WK"},
+	{"WK-3 counts as searcher during the second look", one, M_SPIN_END_LATE, "WK"},
+	{"WK-3 membarrier only after a search", two, M_BARRIER_IF_SPINNING, "WK"},
+	{"WK-3 waker in vain counts after sched.lock is free", both, M_DROP_OUTSIDE, "WK"},
+	{"WK-4 no sysmon, lone G", net_lone, M_NO_SYSMON, "WK"},
+	{"WK-4 no sysmon, work left to a searcher that finds other", net_three, M_NO_SYSMON, "WK"},
+	{"WK-4 no sysmon, limit of threads", net_limited, M_NO_SYSMON, "WK"},
+	{"WK-5 global queue not looked at", global, M_GLOBAL_UNSEEN, "WK"},
+};
+
+int main(int argc, char **argv)
+{
+	static const IlModel model = {"model_wake", sizeof(S), NULL, terminal, reach, runs, sizeof runs / sizeof *runs};
+	return il_main(&model, argc, argv);
+}

@@ -1,0 +1,454 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""servers.py DIRECTORY: the example servers in DIRECTORY under friendly and hostile clients. Loopback only.
+
+Hostile: partial and pipelined requests, garbage, drips (slow-loris), resets in the middle of a reply, half-open
+connections, no descriptors left. Afterwards the server must still serve, hold no descriptor more than before, and end
+on SIGTERM at once."""
+
+import os
+import random
+import re
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+DIRECTORY = sys.argv.pop(1) if len(sys.argv) > 1 and os.path.isdir(sys.argv[1]) else "build/examples"
+SEED = int(os.environ.get("TEST_SEED", time.time()))
+RESET = struct.pack("ii", 1, 0) # SO_LINGER: close with a RST
+
+
+class Server:
+    def __init__(self, *arguments, descriptors=None):
+        def limit():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+        command = [os.path.join(DIRECTORY, arguments[0]), *arguments[1:]]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit if descriptors else None
+        )
+        if not select.select([self.process.stdout], [], [], 20)[0]:
+            raise AssertionError(f"{command}: silent for 20 s")
+        line = self.process.stdout.readline().decode()
+        match = re.fullmatch(r"listening on .*:(\d+)\n", line)
+        if not match:
+            raise AssertionError(f"{command}: said {line!r} and {self.process.stderr.read()!r}")
+        self.port = int(match.group(1))
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+
+    def ask(self, data, shut=False):
+        """Everything that comes back until the server closes."""
+        with self.connect() as s:
+            s.sendall(data)
+            if shut:
+                s.shutdown(socket.SHUT_WR)
+            return read_all(s)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii", errors="replace") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self, limit=3.0):
+        """Exit status and seconds that it took."""
+        start = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(limit + 10)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            self.errors = self.process.stderr.read().decode()
+            self.process.stdout.close()
+            self.process.stderr.close()
+        return self.process.returncode, time.monotonic() - start
+
+
+def read_all(s):
+    parts = []
+    while True:
+        try:
+            data = s.recv(65536)
+        except ConnectionResetError:
+            break
+        if not data:
+            break
+        parts.append(data)
+    return b"".join(parts)
+
+
+def read_exactly(s, n):
+    data = b""
+    while len(data) < n:
+        piece = s.recv(n - len(data))
+        if not piece:
+            raise AssertionError(f"ended after {data!r}")
+        data += piece
+    return data
+
+
+class ServerTest(unittest.TestCase):
+    command = ()
+
+    def setUp(self):
+        self.server = Server(*self.command)
+        self.baseline = None
+
+    def tearDown(self):
+        status, seconds = self.server.stop()
+        self.assertEqual((status, self.server.errors), (0, ""))
+        self.assertLess(seconds, 3)
+
+    def assert_no_descriptor_left(self, before):
+        for _ in range(100):
+            if self.server.descriptors() <= before:
+                return
+            time.sleep(0.1)
+        self.assertLessEqual(self.server.descriptors(), before)
+
+    def torture(self, valid, works):
+        """Garbage, half requests and resets; `works` checks that the server still does its job."""
+        rng = random.Random(SEED)
+        print(f"TEST_SEED={SEED}", file=sys.stderr)
+        works()
+        before = self.server.descriptors()
+        held = [self.server.connect() for _ in range(50)] # half-open for all that the server knows
+        for i in range(300):
+            data = bytearray(valid[: rng.randrange(len(valid) + 1)] if rng.random() < 0.7 else b"")
+            data += rng.randbytes(rng.randrange(200)) if rng.random() < 0.5 else valid
+            with self.server.connect() as s:
+                for _ in range(rng.randrange(1, 4)):
+                    at = rng.randrange(len(data) + 1)
+                    try:
+                        s.sendall(data[:at])
+                    except ConnectionError: # it has seen enough of us
+                        break
+                    del data[:at]
+                if rng.random() < 0.5:
+                    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            if i % 50 == 0:
+                works()
+        for s in held:
+            s.close()
+        works()
+        self.assert_no_descriptor_left(before)
+
+
+class Echo(ServerTest):
+    command = ("echo", "0")
+
+    def works(self):
+        data = os.urandom(100000)
+        with self.server.connect() as s:
+            s.sendall(data[:1])
+            self.assertEqual(read_exactly(s, 1), data[:1])
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(s), data)
+
+    def test_torture(self):
+        self.torture(b"hello", self.works)
+
+    def test_resets_while_writing(self):
+        for _ in range(20):
+            with self.server.connect() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                s.settimeout(0.2)
+                try:
+                    while True: # until both directions are full, as we read nothing
+                        s.send(bytes(1 << 20))
+                except TimeoutError:
+                    pass
+        self.works()
+
+
+class Proxy(Echo):
+    def setUp(self):
+        self.target = Server("echo", "0")
+        self.command = ("proxy", "0", f"localhost:{self.target.port}")
+        super().setUp()
+
+    def tearDown(self):
+        super().tearDown()
+        self.assertEqual(self.target.stop()[0], 0)
+
+    def test_target_gone(self):
+        self.target.stop()
+        self.assertEqual(self.server.ask(b"x"), b"")
+        status, _ = self.server.stop()
+        self.assertEqual(status, 0)
+        self.assertIn("Connection refused", self.server.errors)
+        self.setUp()
+
+
+class Httpd(ServerTest):
+    request = b"GET /plaintext HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    def setUp(self):
+        self.root = tempfile.TemporaryDirectory()
+        self.big = os.urandom(3000000)
+        self.write("index.html", b"<p>index</p>")
+        self.write("big", self.big)
+        self.write("sub/a b.txt", b"text")
+        os.mkfifo(os.path.join(self.root.name, "fifo"))
+        self.command = ("httpd", "-d", self.root.name, "0")
+        super().setUp()
+
+    def tearDown(self):
+        super().tearDown()
+        self.root.cleanup()
+
+    def write(self, name, data):
+        path = os.path.join(self.root.name, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as f:
+            f.write(data)
+
+    def status(self, request):
+        """Status of the last reply on a connection that the request ends."""
+        return [int(s) for s in re.findall(rb"HTTP/1.1 (\d+) ", self.server.ask(request))][-1]
+
+    def get(self, target, fields=""):
+        answer = self.server.ask(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n".encode())
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return int(head.split()[1]), head.decode(), body
+
+    def works(self):
+        status, head, body = self.get("/plaintext")
+        self.assertEqual((status, body), (200, b"Hello, World!"))
+        self.assertRegex(head, r"\r\nDate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n")
+        self.assertIn("\r\nContent-Length: 13\r\n", head)
+
+    def test_torture(self):
+        self.torture(self.request, self.works)
+
+    def test_files(self):
+        self.assertEqual(self.get("/")[2], b"<p>index</p>")
+        self.assertEqual(self.get("/big?x")[2], self.big)
+        self.assertEqual(self.get("//sub/./a%20b.txt")[2], b"text")
+        for target in ("/none", "/sub", "/fifo", "/index.html/x", "/" + "x" * 300):
+            self.assertEqual(self.get(target)[0], 404, target)
+        for target in ("/../x", "/sub/../../etc/passwd", "/%2e%2e/x", "/%2E./x", "/a%2fb", "/a%00", "x"):
+            self.assertEqual(self.get(target)[0], 400, target)
+        self.assertEqual(self.get("/" + "x" * 8000)[0], 414)
+        answer = self.server.ask(b"HEAD /big HTTP/1.0\r\n\r\n")
+        self.assertTrue(answer.endswith(b"\r\n\r\n"))
+        self.assertIn(b"Content-Length: 3000000\r\n", answer)
+
+    def test_refusals(self):
+        post = b"POST / HTTP/1.1\r\nHost: x\r\n"
+        self.assertEqual(self.status(b"GET / HTTP/1.1\r\n\r\n"), 400)
+        self.assertEqual(self.status(b"\x16\x03\x01\x02\x00"), 400)
+        self.assertEqual(self.status(b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 17000 + b"\r\n\r\n"), 431)
+        self.assertEqual(self.status(b"GET / HTTP/3.0\r\n"), 505)
+        self.assertEqual(self.status(post + b"Connection: close\r\n\r\n"), 405)
+        self.assertEqual(self.status(post + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 411)
+        self.assertEqual(self.status(post + b"Transfer-Encoding: gzip\r\n\r\n"), 501)
+        self.assertEqual(self.status(b"BREW / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), 501)
+        # The refusal has to arrive although the client keeps on sending.
+        self.assertEqual(self.status(post + b"Content-Length: 100000\r\n\r\n" + bytes(60000)), 413)
+
+    def test_keeps_alive(self):
+        with self.server.connect() as s:
+            for _ in range(3):
+                s.sendall(self.request)
+                answer = read_exactly(s, len(self.server.ask(self.request, shut=True)))
+                self.assertTrue(answer.endswith(b"Hello, World!"))
+            s.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + bytes(60000) + self.request)
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(re.findall(rb"HTTP/1.1 (\d+) ", read_all(s)), [b"405", b"200"])
+        answer = self.server.ask(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", shut=True)
+        self.assertIn(b"Connection: keep-alive", answer)
+
+    def test_pipelines(self):
+        requests = self.request * 500 + b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" + self.request * 3
+        answer = self.server.ask(requests, shut=True)
+        self.assertEqual(answer.count(b"HTTP/1.1 200 OK"), 504)
+        self.assertIn(self.big, answer)
+        with self.server.connect() as s: # in pieces of every size
+            for size in range(1, len(self.request) + 1):
+                for at in range(0, len(self.request), size):
+                    s.send(self.request[at : at + size])
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(s).count(b"Hello, World!"), len(self.request))
+
+    def test_resets_while_writing(self):
+        self.works()
+        before = self.server.descriptors()
+        for _ in range(50):
+            with self.server.connect() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                s.sendall(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+                s.recv(1000)
+        self.works()
+        self.assert_no_descriptor_left(before)
+
+    def test_drips(self):
+        start = time.monotonic()
+        drips = [self.server.connect() for _ in range(100)]
+        for s in drips:
+            s.sendall(b"GET / HTTP/1.1\r\n")
+        while time.monotonic() - start < 8:
+            for s in drips:
+                s.sendall(b"X")
+            self.works()
+            time.sleep(0.5)
+        for s in drips:
+            self.assertIn(b" 408 ", read_all(s))
+            s.close()
+        self.assertLess(time.monotonic() - start, 15)
+
+    def test_stops_gracefully(self):
+        huge = os.urandom(1 << 20) * 40 # more than the sockets hold, so that the server is not done at once
+        self.write("huge", huge)
+        idle = [self.server.connect() for _ in range(20)]
+        with self.server.connect() as s:
+            s.sendall(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = s.recv(1000) # and the rest has to come although the server is told to stop
+            time.sleep(0.1)
+            self.server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            self.assertIsNone(self.server.process.poll())
+            with self.assertRaises(ConnectionRefusedError):
+                self.server.connect()
+            self.assertEqual((head + read_all(s)).partition(b"\r\n\r\n")[2], huge)
+        for s in idle:
+            self.assertEqual(s.recv(1), b"")
+            s.close()
+        self.server.process.wait(3)
+
+
+class Kvd(ServerTest):
+    command = ("kvd", "0")
+
+    def expect(self, *pairs):
+        """Each inline command with its answer, one by one and then all at once."""
+        with self.server.connect() as s:
+            for command, answer in pairs:
+                s.sendall(command.encode() + b"\r\n")
+                self.assertEqual(read_exactly(s, len(answer)).decode(), answer, command)
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(s), b"")
+
+    def works(self):
+        self.expect(("SET k v", "+OK\r\n"), ("GET k", "$1\r\nv\r\n"), ("DEL k k", ":1\r\n"), ("GET k", "$-1\r\n"))
+
+    def test_torture(self):
+        self.torture(b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n*2\r\n$3\r\nGET\r\n$3\r\nkey\r\n", self.works)
+
+    def test_commands(self):
+        self.expect(
+            ("PING", "+PONG\r\n"), ("ping x", "$1\r\nx\r\n"), ("ECHO x", "$1\r\nx\r\n"), ("SELECT 0", "+OK\r\n"),
+            ("SELECT 1", "-ERR DB index is out of range\r\n"), ("SET a 1 NX", "+OK\r\n"), ("SET a 2 NX", "$-1\r\n"),
+            ("SET b 2 XX", "$-1\r\n"), ("SET a 3 XX", "+OK\r\n"), ("SET a 1 NX XX", "-ERR syntax error\r\n"),
+            ("SET a 1 EX 0", "-ERR invalid expire time in 'set' command\r\n"), ("INCR a", ":4\r\n"),
+            ("INCR c", ":1\r\n"), ("SET a x", "+OK\r\n"),
+            ("INCR a", "-ERR value is not an integer or out of range\r\n"),
+            ("SET a 9223372036854775807", "+OK\r\n"), ("INCR a", "-ERR increment or decrement would overflow\r\n"),
+            ("MSET x 1 y 2", "+OK\r\n"), ("MSET x", "-ERR wrong number of arguments for 'MSET' command\r\n"),
+            ("MSET x 1 y", "-ERR wrong number of arguments for 'MSET' command\r\n"),
+            ("MGET x y z", "*3\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n"), ("EXISTS x x z", ":2\r\n"), ("DBSIZE", ":4\r\n"),
+            ("TTL x", ":-1\r\n"), ("TTL z", ":-2\r\n"), ("EXPIRE x 100", ":1\r\n"), ("TTL x", ":100\r\n"),
+            ("EXPIRE z 100", ":0\r\n"), ("SET x 1", "+OK\r\n"), ("TTL x", ":-1\r\n"), ("EXPIRE x -1", ":1\r\n"),
+            ("GET x", "$-1\r\n"), ("EXPIRE y 9999999999999", "-ERR value is not an integer or out of range\r\n"),
+            ("KEYS [x-y]", "*1\r\n$1\r\ny\r\n"), ("SCAN x", "-ERR invalid cursor\r\n"),
+            ("CONFIG GET save", "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"),
+            ("NOSUCH", "-ERR unknown command 'NOSUCH'\r\n"), ("FLUSHALL", "+OK\r\n"), ("DBSIZE", ":0\r\n"),
+            ("COMMAND DOCS", "*0\r\n"), ("QUIT", "+OK\r\n"),
+        )
+        self.assertIn(b"db0:keys=0,expires=0", self.server.ask(b"INFO\r\nQUIT\r\n"))
+
+    def test_expiry(self):
+        self.expect(("SET p 1 PX 200", "+OK\r\n"), ("SET q 1 EX 1", "+OK\r\n"), ("SET r 1", "+OK\r\n"))
+        self.expect(("DBSIZE", ":3\r\n"))
+        time.sleep(0.3)
+        self.expect(("GET p", "$-1\r\n"), ("EXISTS p q r", ":2\r\n"))
+        time.sleep(3) # DBSIZE counts what is in the table: this is the sweeper's work
+        self.expect(("DBSIZE", ":1\r\n"), ("GET r", "$1\r\n1\r\n"))
+
+    def test_scan(self):
+        with self.server.connect() as s:
+            s.sendall(b"".join(b"SET key:%d v\r\n" % i for i in range(3000)))
+            read_exactly(s, 3000 * 5)
+            seen, cursor = set(), b"0"
+            while True:
+                s.sendall(b"SCAN %s COUNT 100 MATCH key:*\r\n" % cursor)
+                answer, match = b"", None
+                while not match or answer.count(b"\r\n") < 4 + 2 * int(match.group(2)):
+                    answer += s.recv(65536)
+                    match = re.match(rb"\*2\r\n\$\d+\r\n(\d+)\r\n\*(\d+)\r\n", answer)
+                cursor = match.group(1)
+                seen.update(re.findall(rb"key:\d+", answer))
+                if cursor == b"0":
+                    break
+            self.assertEqual(len(seen), 3000)
+
+    def test_large_and_wrong(self):
+        value = os.urandom(4 << 20)
+        request = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$%d\r\n%s\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\n" % (len(value), value)
+        self.assertEqual(self.server.ask(request, shut=True), b"+OK\r\n$%d\r\n%s\r\n" % (len(value), value))
+        for wrong in (b"*2\r\n:1\r\n", b"*99999999\r\n", b"*1\r\n$99999999\r\n", b"*1\r\n$1\r\nabc", b"x" * 20000):
+            self.assertIn(b"-ERR Protocol error", self.server.ask(wrong, shut=True))
+        self.expect(("DEL a", ":1\r\n"))
+
+
+class Limits(unittest.TestCase):
+    def test_no_descriptors_left(self):
+        """At the limit the server waits without spinning, serves who is in, and recovers."""
+        server = Server("httpd", "0", descriptors=64)
+        conns = []
+        try:
+            conns = [server.connect() for _ in range(100)]
+            time.sleep(0.5)
+            cpu = server.cpu_seconds()
+            conns[0].sendall(Httpd.request)
+            self.assertIn(b"Hello", conns[0].recv(1000))
+            time.sleep(1)
+            self.assertLess(server.cpu_seconds() - cpu, 0.2)
+            for s in conns[:90]:
+                s.close()
+            conns[99].sendall(Httpd.request) # waited in the backlog until now
+            self.assertIn(b"Hello", conns[99].recv(1000))
+        finally:
+            for s in conns:
+                s.close()
+            status, _ = server.stop()
+        self.assertEqual(status, 0)
+
+    def test_nothing_leaks(self):
+        server = Server("httpd", "0")
+        sizes = []
+        try:
+            for _ in range(4):
+                for _ in range(10):
+                    conns = [server.connect() for _ in range(100)]
+                    for s in conns:
+                        s.sendall(Httpd.request)
+                    for s in conns:
+                        self.assertIn(b"Hello", s.recv(1000))
+                        s.close()
+                with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as f:
+                    sizes.append(int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+            time.sleep(0.2)
+            self.assertLess(server.descriptors(), 30)
+        finally:
+            status, _ = server.stop()
+        self.assertEqual(status, 0)
+        self.assertLess(sizes[-1] - sizes[0], 1 << 20, sizes)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,763 @@
+/* SPDX-License-Identifier: MIT
+ * test_sched.c - the runtime and its coroutines as a user sees them: runs, spawn, join, yield, sleep, P count, hogs. */
+#include "testutil.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- runs -------------------------------------------------------------------------------------------------------- */
+
+static void nothing(void *arg) { (void)arg; }
+
+static void set_int(void *arg) { *(int *)arg = 1; }
+
+static void a_run_can_be_repeated(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		int ran = 0;
+		run_on(1 + i % 4, set_int, &ran);
+		check_int(ran, 1);
+	}
+}
+
+static void run_inside(void *arg)
+{
+	(void)arg;
+	check_int(gmp_run(nothing, NULL, NULL), -EBUSY);
+	check_int(gmp_start(NULL), -EBUSY);
+	check_int(gmp_stop(0), -EDEADLK);
+}
+
+static void bad_calls_get_an_error(void **state)
+{
+	(void)state;
+	gmp_config bad[] = {{.procs = -1}, {.procs = 1025}, {.max_threads = -1}, {.max_threads = 1}, {.stack_size = 1},
+		{.stack_size = (size_t)-1}, {.reserved = {1}}};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		check_int(gmp_run(nothing, NULL, &bad[i]), -EINVAL);
+		check_int(gmp_start(&bad[i]), -EINVAL);
+	}
+	check_int(gmp_run(NULL, NULL, NULL), -EINVAL);
+	check_int(gmp_spawn(nothing, NULL), -ESRCH);
+	check_int(gmp_spawn_attr(NULL, NULL, nothing, NULL), -ESRCH);
+	check_int(gmp_spawn_copy(nothing, NULL, 0), -ESRCH);
+	check_int(gmp_set_procs(2), -ESRCH);
+	check_int(gmp_set_procs(0), -EINVAL);
+	check_int(gmp_stop(0), -ESRCH);
+	check_int(gmp_join(NULL), -EINVAL);
+	check_int(gmp_join_until(NULL, 0), -EINVAL);
+	check_int(gmp_detach(NULL), -EINVAL);
+	check_int(gmp_cancel(NULL), -EINVAL);
+	check_int(gmp_procs(), 0);
+	check_int(gmp_id(), 0);
+	check(!gmp_cancelled());
+	gmp_yield();
+	gmp_checkpoint();
+	gmp_lock_thread();
+	gmp_unlock_thread();
+	gmp_blocking_enter();
+	gmp_blocking_leave();
+	check_int(gmp_blocking(NULL, NULL), -EINVAL);
+	int ran = 0;
+	check_int(gmp_blocking(set_int, &ran), 0);
+	check_int(ran, 1);
+	check_int(gmp_sleep(1000), 0);
+	gmp_shutdown();
+	gmp_trim();
+	run_on(2, run_inside, NULL);
+}
+
+static void bad_spawns(void *arg)
+{
+	(void)arg;
+	gmp_g *g = NULL;
+	check_int(gmp_spawn(NULL, NULL), -EINVAL);
+	check_int(gmp_spawn_attr(&g, NULL, NULL, NULL), -EINVAL);
+	gmp_attr bad[] = {{.stack_size = 1}, {.stack_size = (size_t)-1}, {.reserved_int = 1}, {.reserved = {0, 0, 0, 1}}};
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		check_int(gmp_spawn_attr(&g, &bad[i], nothing, NULL), -EINVAL);
+	check_int(gmp_spawn_copy(nothing, NULL, 8), -EINVAL);
+	check_int(gmp_spawn_copy(nothing, arg, 1025), -EINVAL);
+	check(g == NULL);
+}
+
+static void a_bad_spawn_gets_an_error(void **state)
+{
+	(void)state;
+	run_on_all(bad_spawns, NULL);
+}
+
+/* ---- spawn, join ------------------------------------------------------------------------------------------------- */
+
+static atomic_long count;
+
+static void count_one(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&count, 1);
+}
+
+static void spawns_many(void *arg)
+{
+	long n = *(long *)arg;
+	for (long i = 0; i < n; i++)
+		check_int(gmp_spawn(count_one, NULL), 0);
+}
+
+static void everything_spawned_runs_before_the_run_ends(void **state)
+{
+	(void)state;
+	long n = 100000 / test_scale();
+	atomic_store(&count, 0);
+	run_on_all(spawns_many, &n);
+	check(atomic_load(&count) % n == 0 && atomic_load(&count) >= 3 * n);
+}
+
+typedef struct Fib {
+	int n;
+	long r;
+} Fib;
+
+static void fib(void *arg)
+{
+	Fib *f = arg;
+	if (f->n < 2) {
+		f->r = f->n;
+		return;
+	}
+	Fib a = {f->n - 1, 0}, b = {f->n - 2, 0};
+	gmp_g *g;
+	check_int(gmp_spawn_attr(&g, NULL, fib, &a), 0);
+	fib(&b);
+	check_int(gmp_join(g), 0);
+	f->r = a.r + b.r;
+}
+
+static void fib_main(void *arg)
+{
+	Fib f = {TEST_SANITIZED ? 13 : 19, 0};
+	(void)arg;
+	fib(&f);
+	check_int(f.r, TEST_SANITIZED ? 233 : 4181);
+}
+
+static void fork_join_gives_the_right_sum(void **state)
+{
+	(void)state;
+	run_on_all(fib_main, NULL);
+}
+
+typedef struct Copy {
+	char text[1000];
+	int n;
+} Copy;
+
+static void use_copy(void *arg)
+{
+	Copy *c = arg;
+	check_int((uintptr_t)c % 16, 0);
+	gmp_yield();
+	check_int(strlen(c->text), (size_t)c->n);
+	atomic_fetch_add(&count, c->n);
+}
+
+static void copies(void *arg)
+{
+	(void)arg;
+	for (int i = 1; i <= 100; i++) {
+		Copy c = {.n = i};
+		memset(c.text, 'x', (size_t)i);
+		check_int(gmp_spawn_copy(use_copy, &c, sizeof c), 0);
+		memset(&c, 0, sizeof c);
+	}
+	check_int(gmp_spawn_copy(count_one, NULL, 0), 0);
+}
+
+static void spawn_copy_keeps_the_arguments(void **state)
+{
+	(void)state;
+	atomic_store(&count, 0);
+	run_on(2, copies, NULL);
+	check_int(atomic_load(&count), 5051);
+}
+
+static void joiner_of_other(void *arg)
+{
+	check_int(gmp_join(*(gmp_g **)arg), 0);
+	count_one(NULL);
+}
+
+static gmp_g *self;
+static void join_self(void *arg)
+{
+	(void)arg;
+	while (!self)
+		gmp_yield();
+	check_int(gmp_join(self), -EDEADLK);
+	check_int(gmp_join_until(self, GMP_FOREVER), -EDEADLK);
+}
+
+static void sleeps_long(void *arg)
+{
+	(void)arg;
+	check_int(gmp_sleep(3600 * GMP_SEC), -ECANCELED);
+	check(gmp_cancelled());
+	check_int(gmp_sleep(GMP_SEC), -ECANCELED);
+}
+
+static void join_rules(void *arg)
+{
+	(void)arg;
+	gmp_g *g, *j;
+	/* after the end */
+	check_int(gmp_spawn_attr(&g, NULL, count_one, NULL), 0);
+	check_int(gmp_sleep(GMP_MSEC), 0);
+	check_int(gmp_join(g), 0);
+	/* deadline, then two joiners, then cancelled */
+	check_int(gmp_spawn_attr(&g, NULL, sleeps_long, NULL), 0);
+	check_int(gmp_join_until(g, 0), -ETIMEDOUT);
+	check_int(gmp_join_until(g, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_spawn_attr(&j, NULL, joiner_of_other, &g), 0);
+	int r;
+	while ((r = gmp_join_until(g, 0)) != -EBUSY) {
+		check_int(r, -ETIMEDOUT);
+		gmp_yield();
+	}
+	check_int(gmp_detach(g), -EBUSY);
+	check_int(gmp_cancel(g), 0);
+	check_int(gmp_join(j), 0);
+	/* itself */
+	self = NULL;
+	check_int(gmp_spawn_attr(&g, NULL, join_self, NULL), 0);
+	self = g;
+	check_int(gmp_join(g), 0);
+	/* detach before and after the end */
+	check_int(gmp_spawn_attr(&g, NULL, sleeps_long, NULL), 0);
+	check_int(gmp_spawn_attr(&j, NULL, nothing, NULL), 0);
+	check_int(gmp_sleep(GMP_MSEC), 0);
+	check_int(gmp_cancel(g), 0);
+	check_int(gmp_detach(g), 0);
+	check_int(gmp_detach(j), 0);
+}
+
+static void join_follows_its_rules(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		run_on_all(join_rules, NULL);
+}
+
+static void cancelled_joiner(void *arg)
+{
+	check_int(gmp_join(*(gmp_g **)arg), -ECANCELED);
+}
+
+static void cancel_a_join(void *arg)
+{
+	(void)arg;
+	gmp_g *g, *j;
+	check_int(gmp_spawn_attr(&g, NULL, sleeps_long, NULL), 0);
+	check_int(gmp_spawn_attr(&j, NULL, cancelled_joiner, &g), 0);
+	gmp_yield();
+	check_int(gmp_cancel(j), 0);
+	check_int(gmp_join(j), 0);
+	check_int(gmp_join_until(g, 0), -ETIMEDOUT); /* free to be joined again */
+	check_int(gmp_cancel(g), 0);
+	check_int(gmp_join(g), 0);
+}
+
+static void a_cancelled_join_leaves_the_handle(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		run_on_all(cancel_a_join, NULL);
+}
+
+/* ---- yield, order ------------------------------------------------------------------------------------------------ */
+
+typedef struct Order {
+	int n, at[64];
+} Order;
+
+static Order order;
+
+static void note(void *arg) { order.at[order.n++] = (int)(intptr_t)arg; }
+
+static void yield_lets_all_run(void *arg)
+{
+	(void)arg;
+	order.n = 0;
+	for (intptr_t i = 0; i < 20; i++)
+		check_int(gmp_spawn(note, (void *)i), 0);
+	check_int(order.n, 0);
+	gmp_yield();
+	check_int(order.n, 20);
+	for (int i = 0; i < 20; i++)
+		check_int(order.at[i], i);
+}
+
+static void yield_runs_every_other_coroutine_first(void **state)
+{
+	(void)state;
+	run_on(1, yield_lets_all_run, NULL);
+}
+
+static atomic_int stop;
+static atomic_long progress[4];
+
+static void yields(void *arg)
+{
+	while (!atomic_load(&stop)) {
+		atomic_fetch_add(&progress[(intptr_t)arg], 1);
+		gmp_yield();
+	}
+}
+
+static gmp_chan *ping, *pong;
+
+static void echoes(void *arg)
+{
+	int v;
+	(void)arg;
+	while (gmp_chan_recv(ping, &v) == 0)
+		check_int(gmp_chan_send(pong, &v), 0);
+}
+
+/* A pair that readies each other for ever must not keep a yielding one, a fresh one, or a sleeper from running. */
+static void pair_hogs(void *arg)
+{
+	(void)arg;
+	atomic_store(&stop, 0);
+	atomic_store(&progress[0], 0);
+	atomic_store(&count, 0);
+	ping = gmp_chan_new(sizeof(int), 0);
+	pong = gmp_chan_new(sizeof(int), 0);
+	check_int(gmp_spawn(yields, (void *)0), 0);
+	check_int(gmp_spawn(count_one, NULL), 0);
+	check_int(gmp_spawn(echoes, NULL), 0);
+	for (int i = 0; i < 1000000 && (atomic_load(&progress[0]) < 100 || !atomic_load(&count)); i++) {
+		check_int(gmp_chan_send(ping, &i), 0);
+		int v;
+		check_int(gmp_chan_recv(pong, &v), 0);
+		check_int(v, i);
+	}
+	check(atomic_load(&progress[0]) >= 100);
+	check_int(atomic_load(&count), 1);
+	atomic_store(&stop, 1);
+	check_int(gmp_chan_close(ping), 0);
+	gmp_yield();
+	check_int(gmp_sleep(GMP_MSEC), 0);
+	while (gmp_chan_len(ping))
+		gmp_yield();
+}
+
+static void a_pair_that_wakes_each_other_starves_nobody(void **state)
+{
+	(void)state;
+	run_on(1, pair_hogs, NULL);
+	gmp_chan_free(ping);
+	gmp_chan_free(pong);
+	run_on(2, pair_hogs, NULL);
+	gmp_chan_free(ping);
+	gmp_chan_free(pong);
+}
+
+/* ---- nothing blocks the others ----------------------------------------------------------------------------------- */
+
+static void hog(void *arg)
+{
+	volatile long x = 0;
+	(void)arg;
+	while (!atomic_load_explicit(&stop, memory_order_relaxed))
+		x++;
+}
+
+static void sleep_under_hogs(void *arg)
+{
+	(void)arg;
+	atomic_store(&stop, 0);
+	for (int i = 0; i < gmp_procs(); i++)
+		check_int(gmp_spawn(hog, NULL), 0);
+	for (int i = 0; i < 5; i++) {
+		int64_t t = gmp_now() + 5 * GMP_MSEC;
+		check_int(gmp_sleep_until(t), 0);
+		check(gmp_now() >= t);
+	}
+	gmp_stats s;
+	gmp_stats_read(&s);
+	check(s.handoffs >= 1);
+	atomic_store(&stop, 1);
+}
+
+static void hogs_do_not_stop_a_sleeper(void **state)
+{
+	(void)state;
+	run_on(1, sleep_under_hogs, NULL);
+	run_on(2, sleep_under_hogs, NULL);
+}
+
+static atomic_int ready_, go_;
+
+/* Blocks its thread in libc until the other coroutine has run: without a hand-off this never ends. */
+static void blocks_thread(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&ready_, 1);
+	while (!atomic_load(&go_)) {
+		struct timespec t = {0, 1000000};
+		nanosleep(&t, NULL);
+	}
+}
+
+static void declared(void *arg)
+{
+	(void)arg;
+	check_int(gmp_blocking(blocks_thread, NULL), 0);
+}
+
+static void waits_for_blocked(void *arg)
+{
+	atomic_store(&ready_, 0);
+	atomic_store(&go_, 0);
+	for (int i = 0; i < 8; i++)
+		check_int(gmp_spawn(arg ? declared : blocks_thread, NULL), 0);
+	while (atomic_load(&ready_) < 8)
+		gmp_yield();
+	atomic_store(&go_, 1);
+}
+
+static void blocked_threads_are_replaced(void **state)
+{
+	(void)state;
+	run_on_all(waits_for_blocked, NULL);
+	run_on_all(waits_for_blocked, "declared");
+}
+
+static void calls_inside(void *arg)
+{
+	(void)arg;
+	gmp_blocking_enter();
+	gmp_yield();
+}
+
+static void runs_calls_inside(void *arg)
+{
+	(void)arg;
+	gmp_run(calls_inside, NULL, NULL);
+}
+
+static void a_call_inside_a_blocking_region_is_reported(void **state)
+{
+	(void)state;
+	char buf[4096];
+	int s = in_child(runs_calls_inside, NULL, buf, sizeof buf);
+	check(s != 0);
+	check(strstr(buf, "between gmp_blocking_enter and gmp_blocking_leave") != NULL);
+}
+
+static void checkpoints(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&go_))
+		gmp_checkpoint();
+}
+
+static void opens(void *arg)
+{
+	(void)arg;
+	atomic_store(&go_, 1);
+}
+
+static void spawn_checkpoints(void *arg)
+{
+	(void)arg;
+	atomic_store(&go_, 0);
+	for (int i = 0; i < gmp_procs(); i++)
+		check_int(gmp_spawn(checkpoints, NULL), 0);
+	check_int(gmp_spawn(opens, NULL), 0);
+}
+
+static void a_checkpoint_yields_when_asked_to(void **state)
+{
+	(void)state;
+	run_on_all(spawn_checkpoints, NULL);
+}
+
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
+
+static void stays(void *arg)
+{
+	(void)arg;
+	gmp_lock_thread();
+	gmp_lock_thread();
+	pthread_t me = pthread_self();
+	for (int i = 0; i < 50; i++) {
+		gmp_yield();
+		check(pthread_equal(me, pthread_self()));
+		check_int(gmp_sleep(10000), 0);
+		check(pthread_equal(me, pthread_self()));
+	}
+	gmp_unlock_thread();
+	gmp_yield();
+	check(pthread_equal(me, pthread_self()));
+	gmp_unlock_thread();
+	gmp_unlock_thread(); /* one too many does nothing */
+	gmp_yield();
+}
+
+static void ends_locked(void *arg)
+{
+	(void)arg;
+	gmp_lock_thread();
+	gmp_yield();
+}
+
+static void locked_main(void *arg)
+{
+	(void)arg;
+	gmp_g *g[6];
+	for (int i = 0; i < 6; i++)
+		check_int(gmp_spawn_attr(&g[i], NULL, i < 3 ? stays : i < 5 ? ends_locked : fib_main, NULL), 0);
+	for (int i = 0; i < 6; i++)
+		check_int(gmp_join(g[i]), 0);
+}
+
+static void a_locked_coroutine_keeps_its_thread(void **state)
+{
+	(void)state;
+	run_on_all(locked_main, NULL);
+}
+
+static void *foreign_spawns(void *arg)
+{
+	gmp_g *g[32];
+	for (int k = 0; k < 20; k++) {
+		for (int i = 0; i < 32; i++)
+			check_int(gmp_spawn_attr(&g[i], NULL, count_one, NULL), 0);
+		for (int i = 0; i < 32; i++)
+			check_int(gmp_join(g[i]), 0);
+	}
+	check_int(gmp_id(), 0);
+	return arg;
+}
+
+static void join_threads(void *arg)
+{
+	for (int i = 0; i < 4; i++)
+		check_int(pthread_join(((pthread_t *)arg)[i], NULL), 0);
+}
+
+static void with_foreigners(void *arg)
+{
+	(void)arg;
+	pthread_t t[4];
+	atomic_store(&count, 0);
+	for (int i = 0; i < 4; i++)
+		check_int(pthread_create(&t[i], NULL, foreign_spawns, NULL), 0);
+	check_int(gmp_blocking(join_threads, t), 0);
+	check_int(atomic_load(&count), 4 * 20 * 32);
+}
+
+static void foreign_threads_spawn_and_join(void **state)
+{
+	(void)state;
+	run_on_all(with_foreigners, NULL);
+}
+
+/* ---- ids --------------------------------------------------------------------------------------------------------- */
+
+static uint64_t ids[1000];
+
+static void own_id(void *arg)
+{
+	ids[(intptr_t)arg] = gmp_id();
+	gmp_yield();
+	check_int(ids[(intptr_t)arg], gmp_id());
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t u = *(const uint64_t *)a, v = *(const uint64_t *)b;
+	return u < v ? -1 : u > v;
+}
+
+static void id_main(void *arg)
+{
+	(void)arg;
+	gmp_g *g[1000];
+	for (intptr_t i = 0; i < 1000; i++)
+		check_int(gmp_spawn_attr(&g[i], NULL, own_id, (void *)i), 0);
+	for (int i = 0; i < 1000; i++)
+		check_int(gmp_join(g[i]), 0);
+	qsort(ids, 1000, sizeof *ids, by_value);
+	check(ids[0] > 0);
+	for (int i = 1; i < 1000; i++)
+		check(ids[i] != ids[i - 1]);
+}
+
+static void ids_are_unique(void **state)
+{
+	(void)state;
+	run_on_all(id_main, NULL);
+}
+
+/* ---- number of Ps ------------------------------------------------------------------------------------------------ */
+
+static void resize(void *arg)
+{
+	(void)arg;
+	gmp_g *g[8];
+	atomic_store(&stop, 0);
+	for (intptr_t i = 0; i < 8; i++)
+		check_int(gmp_spawn_attr(&g[i], NULL, yields, (void *)(i % 4)), 0);
+	static const int to[] = {1, 4, 2, 8, 1, 3, 16, 1, 2};
+	int was = gmp_procs();
+	for (int k = 0; k < 5; k++)
+		for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
+			check_int(gmp_set_procs(to[i]), was);
+			was = to[i];
+			check_int(gmp_procs(), was);
+			long p = atomic_load(&progress[0]);
+			while (atomic_load(&progress[0]) == p)
+				gmp_yield();
+			check_int(gmp_sleep(100 * GMP_USEC), 0);
+		}
+	check_int(gmp_set_procs(-1), -EINVAL);
+	check_int(gmp_set_procs(1025), -EINVAL);
+	atomic_store(&stop, 1);
+	for (int i = 0; i < 8; i++)
+		check_int(gmp_join(g[i]), 0);
+}
+
+static void the_number_of_ps_changes_live(void **state)
+{
+	(void)state;
+	run_on_all(resize, NULL);
+}
+
+/* ---- start, stop, shutdown --------------------------------------------------------------------------------------- */
+
+static void start_and_stop_beside_a_main_loop(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 10; k++) {
+		gmp_config cfg = {.procs = 1 + k % 3};
+		check_int(gmp_start(&cfg), 0);
+		check_int(gmp_start(&cfg), -EBUSY);
+		check_int(gmp_run(nothing, NULL, NULL), -EBUSY);
+		gmp_g *g;
+		atomic_store(&count, 0);
+		check_int(gmp_spawn_attr(&g, NULL, count_one, NULL), 0);
+		check_int(gmp_join(g), 0);
+		check_int(atomic_load(&count), 1);
+		check_int(gmp_spawn(sleeps_long, NULL), 0);
+		check_int(gmp_spawn(sleeps_long, NULL), 0);
+		check_int(gmp_stop(GMP_FOREVER), 0);
+		check_int(gmp_procs(), 0);
+		check_int(gmp_spawn(nothing, NULL), -ESRCH);
+	}
+}
+
+static void stop_has_a_deadline(void **state)
+{
+	(void)state;
+	check_int(gmp_start(NULL), 0);
+	atomic_store(&go_, 0);
+	atomic_store(&ready_, 0);
+	check_int(gmp_spawn(blocks_thread, NULL), 0);
+	while (!atomic_load(&ready_))
+		gmp_yield();
+	check_int(gmp_stop(gmp_now() + 5 * GMP_MSEC), 1);
+	check_int(gmp_spawn(nothing, NULL), -ECANCELED);
+	atomic_store(&go_, 1);
+	check_int(gmp_stop(GMP_FOREVER), 0);
+}
+
+static void shuts_down(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 10; i++)
+		check_int(gmp_spawn(sleeps_long, NULL), 0);
+	gmp_yield();
+	gmp_shutdown();
+	check_int(gmp_spawn(nothing, NULL), -ECANCELED);
+	check_int(gmp_sleep(GMP_SEC), -ECANCELED);
+}
+
+static void shutdown_ends_a_run(void **state)
+{
+	(void)state;
+	for (int i = 1; i <= 4; i++)
+		check_int(run_result(i, shuts_down, NULL), -ECANCELED);
+}
+
+/* ---- stacks ------------------------------------------------------------------------------------------------------ */
+
+static __attribute__((noinline)) size_t touch(size_t n)
+{
+	volatile char page[4096];
+	page[0] = (char)n;
+	page[4095] = page[0];
+	return n > 4096 ? touch(n - 4096) + (size_t)(unsigned char)page[4095] % 2 : 1;
+}
+
+static void deep(void *arg)
+{
+	check(touch((size_t)(intptr_t)arg) > 0);
+	check_int(gmp_sleep(GMP_MSEC), 0);
+}
+
+static void stack_sizes(void *arg)
+{
+	(void)arg;
+	size_t sizes[] = {64 << 10, 256 << 10, 1 << 20, 8 << 20, 0};
+	gmp_g *g[5];
+	for (int i = 0; i < 5; i++) {
+		size_t n = sizes[i] ? sizes[i] : 256 << 10;
+		gmp_attr a = {.stack_size = sizes[i]};
+		check_int(gmp_spawn_attr(&g[i], &a, deep, (void *)(intptr_t)(n / (TEST_SANITIZED ? 8 : 2))), 0);
+	}
+	gmp_yield();
+	size_t used = gmp_stack_used(g[2]);
+	check(used == 0 || used >= (1 << 20) / (TEST_SANITIZED ? 8 : 2) || gmp_procs() > 1);
+	for (int i = 0; i < 5; i++)
+		check_int(gmp_join(g[i]), 0);
+}
+
+static void stacks_have_the_size_asked_for(void **state)
+{
+	(void)state;
+	run_on_all(stack_sizes, NULL);
+	gmp_trim();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_run_can_be_repeated),
+		cmocka_unit_test(bad_calls_get_an_error),
+		cmocka_unit_test(a_bad_spawn_gets_an_error),
+		cmocka_unit_test(everything_spawned_runs_before_the_run_ends),
+		cmocka_unit_test(fork_join_gives_the_right_sum),
+		cmocka_unit_test(spawn_copy_keeps_the_arguments),
+		cmocka_unit_test(join_follows_its_rules),
+		cmocka_unit_test(a_cancelled_join_leaves_the_handle),
+		cmocka_unit_test(yield_runs_every_other_coroutine_first),
+		cmocka_unit_test(a_pair_that_wakes_each_other_starves_nobody),
+		cmocka_unit_test(hogs_do_not_stop_a_sleeper),
+		cmocka_unit_test(blocked_threads_are_replaced),
+		cmocka_unit_test(a_call_inside_a_blocking_region_is_reported),
+		cmocka_unit_test(a_checkpoint_yields_when_asked_to),
+		cmocka_unit_test(a_locked_coroutine_keeps_its_thread),
+		cmocka_unit_test(foreign_threads_spawn_and_join),
+		cmocka_unit_test(ids_are_unique),
+		cmocka_unit_test(the_number_of_ps_changes_live),
+		cmocka_unit_test(start_and_stop_beside_a_main_loop),
+		cmocka_unit_test(stop_has_a_deadline),
+		cmocka_unit_test(shutdown_ends_a_run),
+		cmocka_unit_test(stacks_have_the_size_asked_for),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
