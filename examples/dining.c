@@ -25,7 +25,7 @@ static void dine(void *arg)
 
 	if (gmp_mutex_lock(&forks[p->first]))
 		return;
-	gmp_sleep(10 * GMP_MSEC); /* by now everybody holds his first fork */
+	gmp_sleep(200 * GMP_MSEC); /* by then everybody holds his first fork */
 	if (gmp_mutex_lock(&forks[p->second]) == 0) {
 		printf("philosopher %d eats\n", (int)(p - philosophers));
 		gmp_mutex_unlock(&forks[p->second]);

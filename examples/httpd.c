@@ -42,8 +42,8 @@ struct conn {
 	int64_t request_deadline; /* of the request that has come in part; 0: there is none */
 	time_t date_at;           /* when `date` was true */
 	char date[32];
-	char small_in[1536];
-	char small_out[1024];
+	char small_in[1024];
+	char small_out[640];
 };
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */

@@ -23,6 +23,7 @@ struct conn {
 
 struct server {
 	serve_fn *handler;
+	serve_idle_fn *idle_handler; /* instead of handler */
 	void *arg;
 	int fd;
 	int64_t drain;
@@ -56,9 +57,11 @@ static void conn_main(int fd, void *arg)
 static void accept_main(void *arg)
 {
 	struct server *s = arg;
-	int err = gmp_serve(s->fd, conn_main, s, &(gmp_serve_opts){.drain = s->drain});
+	gmp_serve_opts opts = {.drain = s->drain};
+	int err = s->handler ? gmp_serve(s->fd, conn_main, s, &opts)
+			     : gmp_serve_idle(s->fd, s->idle_handler, s->arg, &opts);
 
-	if (err && err != -ECANCELED)
+	if (err && err != -EBADF) /* that is a listener which was closed before we came to it */
 		fprintf(stderr, "gmp_serve: %s\n", strerror(-err));
 }
 
@@ -109,30 +112,29 @@ void linger(int fd)
 	}
 }
 
-int serve(const char *address, serve_fn *handler, void *arg, int64_t drain)
+static int run_server(const char *address, struct server *s)
 {
-	struct server s = {.handler = handler, .arg = arg, .drain = drain, .lock = PTHREAD_MUTEX_INITIALIZER};
 	gmp_g *acceptor = NULL;
 	sigset_t stop;
 	int one = 1;
 
-	s.live.prev = s.live.next = &s.live;
+	s->live.prev = s->live.next = &s->live;
 	raise_fd_limit();
-	s.fd = gmp_listen("tcp", address);
-	if (s.fd < 0)
-		return s.fd;
+	s->fd = gmp_listen("tcp", address);
+	if (s->fd < 0)
+		return s->fd;
 	/* Accepted sockets inherit it. Replies are written whole, so there is nothing that Nagle's wait could merge. */
-	setsockopt(s.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGINT);
 	sigaddset(&stop, SIGTERM);
 	gmp_signal_wait(&stop, 0); /* from now on they do not kill us: nobody knows of us yet */
 
-	int err = announce(s.fd);
+	int err = announce(s->fd);
 	if (!err)
-		err = gmp_spawn_attr(&acceptor, &(gmp_attr){.name = "accept"}, accept_main, &s);
+		err = gmp_spawn_attr(&acceptor, &(gmp_attr){.name = "accept"}, accept_main, s);
 	if (err) {
-		gmp_close(s.fd);
+		gmp_close(s->fd);
 		return err;
 	}
 
@@ -140,15 +142,29 @@ int serve(const char *address, serve_fn *handler, void *arg, int64_t drain)
 	if (sig < 0 && sig != -ECANCELED)
 		fprintf(stderr, "waiting for signals: %s\n", strerror(-sig));
 
-	pthread_mutex_lock(&s.lock);
-	s.stopping = true;
-	for (struct conn *c = s.live.next; c != &s.live; c = c->next)
+	pthread_mutex_lock(&s->lock);
+	s->stopping = true;
+	for (struct conn *c = s->live.next; c != &s->live; c = c->next)
 		shutdown(c->fd, SHUT_RD);
-	pthread_mutex_unlock(&s.lock);
-	gmp_close(s.fd);                         /* ends gmp_serve, which waits for the handlers */
-	while (gmp_join(acceptor) == -ECANCELED) /* we may be cancelled, too, but s is on our stack */
+	pthread_mutex_unlock(&s->lock);
+	gmp_close(s->fd);                        /* ends gmp_serve, which waits for the handlers */
+	while (gmp_join(acceptor) == -ECANCELED) /* we may be cancelled, too, but *s is on our stack */
 		gmp_yield();
 	return 0;
+}
+
+int serve(const char *address, serve_fn *handler, void *arg, int64_t drain)
+{
+	struct server s = {.handler = handler, .arg = arg, .drain = drain, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+	return run_server(address, &s);
+}
+
+int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t drain)
+{
+	struct server s = {.idle_handler = handler, .arg = arg, .drain = drain, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+	return run_server(address, &s);
 }
 
 long parse_number(const char *text, long min, long max)

@@ -15,6 +15,11 @@ typedef void serve_fn(int fd, void *arg);
  * them for `drain` ns and cancels the rest. 0 or a negative errno: could not listen. To be called from a coroutine. */
 int serve(const char *address, serve_fn *handler, void *arg, int64_t drain);
 
+/* The same for a handler as gmp_serve_idle wants it: called when there is something to read, so that a connection which
+ * has nothing to say has no coroutine. */
+typedef int serve_idle_fn(int fd, void **state, void *arg);
+int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t drain);
+
 /* To be called before the end of a connection whose client may have sent what we have not read. Closing such a socket
  * resets it, which may destroy our last reply on its way; so this says that we are done and lets the client finish, for
  * a second at most. */

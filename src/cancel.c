@@ -10,7 +10,7 @@
 
 void gmp__cancel_locked(M *m, G *gp)
 {
-	gp->flags |= GF_CANCELLED;
+	store_relaxed(&gp->flags, (uint16_t)(gp->flags | GF_CANCELLED)); /* read from user mode too */
 	if (load_relaxed(&gp->status) != Gwaiting || (gp->flags & GF_NOCANCEL))
 		return;
 	if (gp->waitreason == WAIT_IO_READ || gp->waitreason == WAIT_IO_WRITE) {

@@ -6,6 +6,5 @@
 #include "runtime.h"
 
 const char *gmp__waitreason(uint8_t r);
-void gmp__dump_fatal(int fd);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * init.c - the beginning and the end of a run: gmp_run, gmp_start, gmp_stop, gmp_shutdown, fork. */
 #include "proc.h"
-#include "dump.h"
 #include "fault.h"
 #include "netpoll.h"
 #include <stdlib.h>
@@ -15,6 +14,12 @@ int64_t gmp_now(void) { return gmp__os_now(); }
 
 /* ---- fork -------------------------------------------------------------------------------------------------------- */
 
+static void forget(G *gp, void *arg)
+{
+	(void)arg;
+	store_relaxed(&gp->status, (uint8_t)Gidle);
+}
+
 /* In the child: one thread, which is a foreign thread now. The parent's coroutines do not exist here; their memory is
  * left alone, since the forking thread may still stand on one of the stacks. */
 static void fork_child(void)
@@ -26,11 +31,18 @@ static void fork_child(void)
 	gmp__stack_fork_child();
 	sched.lock.key = sched.foreign.key = runlock.key = 0;
 	for (int i = 0; i < sched.nallp; i++) {
-		sched.allp[i]->lock.key = 0;
-		sched.allp[i]->timers.lock = 0;
-		sched.allp[i]->timers.n = 0;
-		sched.allp[i]->timers.minwhen = INT64_MAX;
+		P *p = sched.allp[i];
+		p->lock.key = 0;
+		p->timers.lock = 0;
+		p->timers.n = 0;
+		p->timers.minwhen = INT64_MAX;
+		memset(&p->stacks, 0, sizeof p->stacks);
+		memset(&p->gfree, 0, sizeof p->gfree);
+		p->ngfree = 0;
 	}
+	memset(&sched.gfree, 0, sizeof sched.gfree);
+	sched.ngfree = 0;
+	gmp__g_foreach(forget, NULL);
 	sched.allm = NULL;
 	sched.midle = NULL;
 	sched.stw = 0;
@@ -77,7 +89,6 @@ static void reset_p(P *p)
 	p->m = NULL;
 	p->status = Pdead;
 	p->stealreq = 0;
-	p->slicestart = 0;
 	p->sysmonwhen = 0;
 	p->nspawned = p->nended = p->nparks = p->nreadies = p->nsteals = 0;
 	store_relaxed(&p->schedtick, (uint64_t)0);
@@ -193,18 +204,16 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 	lock(&sched.lock);
 	gmp__acquirep(m, gmp__pidleget());
 	unlock(&sched.lock);
-	if (e == 0)
+	if (e == 0 && (e = gmp__sysmon_start()) == 0) {
 		e = gmp__newproc(NULL, NULL, fn, arg, (void *)fn, NULL, 0, NULL);
-	(void)enter_m(m); /* newproc left the runtime; g0 is in it always. Before sysmon, which could take the P */
-	if (e == 0)
-		e = gmp__sysmon_start();
-	if (e == 0) {
-		gmp__schedule(m);
+		(void)enter_m(m); /* newproc left the runtime; g0 is in it always */
+		if (e == 0)
+			gmp__schedule(m);
 		gmp__sysmon_stop();
 		gmp__m_exit_all();
-		if (sched.deadlocked)
+		if (e == 0 && sched.deadlocked)
 			e = -EDEADLK;
-		else if (cancelled_all)
+		else if (e == 0 && cancelled_all)
 			e = -ECANCELED;
 	}
 	gmp__setm(NULL);

@@ -75,6 +75,7 @@ static void *m_main(void *arg)
 {
 	M *m = arg;
 	gmp__setm(m);
+	store_relaxed(&m->thread, pthread_self());
 	(void)gmp__fault_thread_init();
 	m_san_begin(m);
 	gmp__schedule(m);
@@ -121,7 +122,7 @@ void gmp__startm(P *p, bool spinning)
 		m->spinning = spinning;
 		gmp__acquirep(m, p);
 		unlock(&sched.lock);
-		int e = gmp__os_thread_new(&m->thread, gmp__mstart, m, M_STACK, "gmp");
+		int e = gmp__os_thread_new(&m->handle, gmp__mstart, m, M_STACK, "gmp");
 		if (e == 0)
 			return;
 		lock(&sched.lock);
@@ -294,7 +295,7 @@ void gmp__m_exit_all(void)
 		if (m->is_m0)
 			continue;
 		gmp__notewakeup(&m->park);
-		(void)pthread_join(m->thread, NULL);
+		(void)pthread_join(m->handle, NULL);
 	}
 	for (M *m = all, *next; m; m = next) {
 		next = m->alllink;

@@ -114,12 +114,12 @@ static Sudog *next_in_turn(PollDesc *pd, uint32_t turn)
 	return found;
 }
 
-/* Gives back the turns of the set, and the reference. */
+/* Gives back the turns of the set, and the references that came with them. */
 void gmp__fd_exit_slow(PollDesc *pd, uint32_t turns)
 {
 	uint32_t u = load_relaxed(&pd->users);
 	while (!(u & FD_WAITERS)) {
-		uint32_t n = (u & ~turns) - FD_REF;
+		uint32_t n = (u & ~turns) - (turns == (FD_RTURN | FD_WTURN) ? 2 * FD_REF : FD_REF);
 		if (cas_acqrel(&pd->users, &u, n)) {
 			if ((n & FD_CLOSING) && n / FD_REF == 0)
 				(void)close_now(pd);
@@ -138,8 +138,8 @@ void gmp__fd_exit_slow(PollDesc *pd, uint32_t turns)
 		if (sg)
 			waiter_wake(m, sg, 0);
 		leave(m);
+		gmp__fd_unref(pd);
 	}
-	gmp__fd_unref(pd);
 }
 
 /* A reference and one turn. */

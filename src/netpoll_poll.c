@@ -5,7 +5,9 @@
  *        poll(2) is level-triggered, so what is there already is reported at once.
  *   PL-2 The set is an array with an index by descriptor, under `set_lock`. Who polls works on a copy; one blocking and one
  *        non-blocking caller at a time, further non-blocking ones find nothing.
- *   PL-3 Who adds to the set while somebody blocks in poll(2) wakes him, so that he polls with the new set. */
+ *   PL-3 Who adds to the set while somebody blocks in poll(2) wakes him, so that he polls with the new set.
+ *   PL-4 poll(2) keeps the files open that it looks at. Who is about to close one makes whoever blocks come back first, lest
+ *        a port be in use after gmp_close has returned. */
 #include "netpoll.h"
 #include "proc.h"
 #include <fcntl.h>
@@ -35,7 +37,8 @@ static Copy copies[2]; /* of the blocking caller, of the other */
 static Lock quick_lock;
 static int pipefd[2] = {-1, -1};
 static uint32_t woken;
-static bool blocking; /* under set_lock */
+static bool blocking; /* under set_lock; so is nblocks, its number */
+static uint32_t nblocks;
 
 static outofline int init(void)
 {
@@ -141,7 +144,18 @@ static void forget(PollDesc *pd)
 	lock(&set_lock);
 	if (fd < nwhere && where[fd])
 		drop(where[fd] - 1);
+	bool waits = blocking;
+	uint32_t r = nblocks;
 	unlock(&set_lock);
+	while (waits) { /* PL-4 */
+		wake();
+		gmp__os_osyield();
+		lock(&set_lock);
+		waits = blocking && r == nblocks;
+		unlock(&set_lock);
+	}
+	lock(&quick_lock);
+	unlock(&quick_lock);
 }
 
 /* set_lock is held. */
@@ -227,7 +241,10 @@ static void poll_events(Harvest *h, int64_t timeout)
 	for (;;) {
 		lock(&set_lock);
 		bool ok = copy_set(c);
-		blocking |= block;
+		if (block) {
+			blocking = true;
+			nblocks++;
+		}
 		unlock(&set_lock);
 		if (!ok)
 			gmp__os_usleep(1000 * 1000);

@@ -338,6 +338,7 @@ static void p_begin(P *p)
 {
 	p->ticks = sched.ticksinit;
 	p->lonewait = p->lonemax = 0;
+	p->slicestart = p->freshsince = gmp__os_now();
 	p->status = Pidle;
 	store_release(&sched.ntransit, sched.ntransit + 1);
 	gmp__pidleput(p);

@@ -160,7 +160,7 @@ static alwaysinline void execute_prep(M *m, P *p, G *gp)
 
 static inline gmp__sw switch_g0(M *m, G *gp, uint8_t *unlock)
 {
-	if (unlikely(gp->flags & GF_FPENV))
+	if (unlikely(load_relaxed(&gp->flags) & GF_FPENV)) /* an M without a P comes here, beside a canceller */
 		gmp__fp_save(gp->ext->fp);
 	m->g0land.unlock = unlock;
 	return (gmp__sw){(intptr_t)&gp->ctx, &m->g0};

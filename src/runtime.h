@@ -192,7 +192,8 @@ struct P {
 	uint32_t lonemax;
 	uint64_t nextid, idend;
 	int64_t now;       /* clock at the last visit to g0 */
-	int64_t slicestart; /* when the fresh queue was last emptied into runq */
+	int64_t slicestart; /* when the oldest of the fresh queue were last moved to runq */
+	int64_t freshsince; /* when the fresh queue was last seen empty */
 	uint64_t rand;
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
 
@@ -243,7 +244,7 @@ struct M {
 	void (*g0fn)(M *, G *); /* what g0 is to do first with the G that came */
 	G *g0arg;
 
-	P *nextp, *oldp;    /* P handed to a sleeping M; P it lost last */
+	P *oldp;            /* P it had last */
 	G *lockedg;
 	Note park;
 	M *idlelink;        /* sched.midle */
@@ -251,8 +252,8 @@ struct M {
 	int32_t id;
 	uint8_t exiting;    /* leaves when it gets to idle */
 	uint8_t is_m0;
-	pthread_t thread;
-	int64_t syscallwhen;
+	pthread_t handle; /* for the join at the end; written by who started it */
+	pthread_t thread; /* the same, written by the thread itself; 0 before */
 #if TSAN_BUILD || ASAN_BUILD
 	SanFiber san;       /* of g0 */
 	Landing sanland;    /* a landing that does nothing */
@@ -435,5 +436,6 @@ void gmp__netpoll_break(void);
 /* dump.c, schedtrace.c */
 void gmp__schedtrace(bool detail);
 void gmp__deadlock_report(void);
+void gmp__dump_fatal(int fd);
 
 #endif

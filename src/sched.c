@@ -21,6 +21,7 @@
 Sched gmp__sched;
 
 enum { GLOBRUNQ_BATCH = 128, STEAL_MAX = 128, LONE_MAX = 1023 };
+static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 static const int64_t NETPOLL_BUSY_NS = 50 * 1000; /* busy Ps look at the network this often at most */
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
 static const int64_t REQUEST_NS = 5 * 1000;       /* how long a polite thief waits for an answer */
@@ -484,6 +485,16 @@ static void waste(P *p)
 	}
 }
 
+/* Newest first must not starve the oldest for ever: each time slice some of them queue up behind those that have run, the
+ * more the longer the fresh queue has not been empty. Not all of them: a fork-join tree would turn breadth-first. */
+static void age_fresh(P *p, int64_t now)
+{
+	int64_t k = 1 + (now - p->freshsince) / FRESH_AGE_NS;
+	G *gp;
+	while (k-- > 0 && (gp = runq_get(&p->fresh)))
+		runq_put(&p->runq, gp);
+}
+
 /* The next G for m, who holds a P; NULL when the run is over (the M may have lost its P then). */
 static G *findrunnable(M *m)
 {
@@ -511,10 +522,11 @@ static G *findrunnable(M *m)
 		bool tick = p->ticks == 0;
 		if (tick || p->ticks > sched.ticksinit) {
 			p->ticks = sched.ticksinit;
+			if (p->fresh.n == 0)
+				p->freshsince = now;
 			if (now - p->slicestart >= gmp__debug.slice * 1000) {
-				/* Whatever never ran has waited for a time slice: it queues up behind the others. */
 				p->slicestart = now;
-				runq_append(&p->runq, &p->fresh);
+				age_fresh(p, now);
 			}
 			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > NETPOLL_BUSY_NS &&
 			        !load_relaxed(&sched.polling)) {

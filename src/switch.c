@@ -9,10 +9,6 @@ _Static_assert(offsetof(gmp__gobuf, pc) == 0 && offsetof(gmp__gobuf, sp) == 8 &&
                        offsetof(gmp__gobuf, ret) == 24,
         "gmp.h, arch/*.S");
 
-__thread M *gmp__tls_m __attribute__((tls_model("initial-exec")));
-
-outofline void gmp__setm(M *m) { gmp__tls_m = m; }
-
 #if !(TSAN_BUILD || ASAN_BUILD)
 outofline intptr_t gmp__switch_c(gmp__gobuf *from, gmp__gobuf *to) { return gmp__switch(from, to); }
 #else

@@ -80,7 +80,8 @@ static bool look(int64_t now, bool *watch)
 		bool take = ran >= gmp__debug.slice * 1000;
 		if (!take) {
 			*watch = true;
-			int64_t cpu = gmp__os_thread_cputime(m->thread);
+			pthread_t t = load_relaxed(&m->thread);
+			int64_t cpu = t ? gmp__os_thread_cputime(t) : -1;
 			if (p->sysmoncpu < 0) {
 				p->sysmoncpu = cpu;
 				p->sysmoncpuwhen = now;

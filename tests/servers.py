@@ -175,6 +175,10 @@ class Echo(ServerTest):
         self.works()
 
 
+class IdleEcho(Echo):
+    command = ("echo", "-i", "0")
+
+
 class Proxy(Echo):
     def setUp(self):
         self.target = Server("echo", "0")
@@ -442,7 +446,10 @@ class Limits(unittest.TestCase):
                         s.close()
                 with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as f:
                     sizes.append(int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-            time.sleep(0.2)
+            for _ in range(100):
+                if server.descriptors() < 30:
+                    break
+                time.sleep(0.1)
             self.assertLess(server.descriptors(), 30)
         finally:
             status, _ = server.stop()

@@ -492,16 +492,16 @@ static void stays(void *arg)
 	(void)arg;
 	gmp_lock_thread();
 	gmp_lock_thread();
-	pthread_t me = pthread_self();
+	uintptr_t me = this_thread();
 	for (int i = 0; i < 50; i++) {
 		gmp_yield();
-		check(pthread_equal(me, pthread_self()));
+		check(me == this_thread());
 		check_int(gmp_sleep(10000), 0);
-		check(pthread_equal(me, pthread_self()));
+		check(me == this_thread());
 	}
 	gmp_unlock_thread();
 	gmp_yield();
-	check(pthread_equal(me, pthread_self()));
+	check(me == this_thread());
 	gmp_unlock_thread();
 	gmp_unlock_thread(); /* one too many does nothing */
 	gmp_yield();

@@ -32,6 +32,13 @@ int test_ncpu(void)
 	return n < 1 ? 1 : n > 8 ? 8 : (int)n;
 }
 
+__attribute__((noinline)) uintptr_t this_thread(void)
+{
+	pthread_t t = pthread_self();
+	__asm__ volatile("" : "+r"(t));
+	return (uintptr_t)t;
+}
+
 int test_scale(void)
 {
 	const char *e = getenv("GMP_TEST_SCALE");

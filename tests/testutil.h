@@ -32,6 +32,8 @@ void run_on(int procs, gmp_fn *fn, void *arg);
 /* The same with procs 1, 2, ncpu, 2 * ncpu in turn. */
 void run_on_all(gmp_fn *fn, void *arg);
 int test_ncpu(void);
+/* pthread_self is declared const, so a compiler may keep its value while the coroutine moves to another thread. */
+uintptr_t this_thread(void);
 /* The same, but for the result of gmp_run. */
 int run_result(int procs, gmp_fn *fn, void *arg);
 

@@ -7,11 +7,12 @@ from xml.sax.saxutils import escape
 from .tables import number
 from .workloads import OP, RUN
 
-BAR, GAP, LABEL, PLOT, VALUE, TOP = 9, 7, 96, 250, 52, 30
+BAR, GAP, LABEL, PLOT, VALUE, TOP = 10, 7, 96, 250, 52, 30
 COLUMN = LABEL + PLOT + VALUE
 COLOURS = ["#d9480f", "#4c78a8", "#72a98f", "#b39ddb", "#a0a0a0"]  # ours first; readable on white and on black
 STYLE = """
 text { font: 11px system-ui, sans-serif; fill: #57606a; }
+.value { font-size: 9px; }
 .title { font-weight: 600; font-size: 13px; }
 .grid { stroke: #8884; }
 @media (prefers-color-scheme: dark) { text { fill: #b1bac4; } }
@@ -63,7 +64,7 @@ def draw_panel(drawing, left, top, rows, low, high):
         for index, v in medians:
             width = max(position(v), 1)
             drawing.bar(left + LABEL, y, width, COLOURS[index % len(COLOURS)])
-            drawing.text(left + LABEL + width + 3, y + BAR - 1, number(v))
+            drawing.text(left + LABEL + width + 3, y + BAR - 2, number(v), kind="value")
             y += BAR
         y += GAP
     return height

@@ -9,6 +9,9 @@ import sys
 import time
 
 from . import workloads
+from .runtimes import OURS
+
+SLOW = 10  # seconds after which a run of a peer is not repeated
 
 
 class Results:
@@ -85,6 +88,7 @@ def run_once(runtime, workload, workers, quick, timeout):
 
 def interleave(selected, worker_counts, runtimes, rounds, quick, timeout):
     """Every workload on every runtime in turn, round after round. An interrupt ends it early with what there is."""
+    skip = set()
     plan = [(w, p, r) for w in selected for p in w.worker_counts(worker_counts) for r in runtimes]
     results = Results()
     progress = Progress(rounds * len(plan))
@@ -94,8 +98,9 @@ def interleave(selected, worker_counts, runtimes, rounds, quick, timeout):
                 key = (workload.label, workers, runtime.name)
                 text = f"round {number + 1} of {rounds}, {workload.label} with {workers}, {runtime.name}"
                 progress.step(text, index == 0)
-                if key in results.unsupported:
+                if key in skip:
                     continue
+                start = time.monotonic()
                 try:
                     line = run_once(runtime, workload, workers, quick, timeout)
                 except subprocess.TimeoutExpired:
@@ -105,8 +110,11 @@ def interleave(selected, worker_counts, runtimes, rounds, quick, timeout):
                 else:
                     if "unsupported" in line:
                         results.unsupported[key] = line["unsupported"]
+                        skip.add(key)
                     else:
                         results.lines.setdefault(key, []).append(line)
+                if runtime.name != OURS and time.monotonic() - start > SLOW:
+                    skip.add(key)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted: what follows is what there is\n")
     progress.end()

@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT
+ * tls.c - the one thread-local word; see tls.h. */
+#include "tls.h"
+
+__thread M *gmp__tls_m __attribute__((tls_model("initial-exec")));
+
+outofline void gmp__setm(M *m) { gmp__tls_m = m; }
