@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,21 +230,20 @@ static __attribute__((noinline)) bool reply_file(struct conn *c, const char *tar
  * another reason not to have every connection do it. */
 static void update_date(struct conn *c)
 {
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static gmp_mutex lock;
 	static char date[sizeof c->date];
 	static time_t date_at;
 	time_t now = time(NULL);
 	struct tm tm;
 
-	if (now == c->date_at)
+	if (now == c->date_at || gmp_mutex_lock(&lock)) /* cancelled: the connection ends, so never mind */
 		return;
-	pthread_mutex_lock(&lock);
 	if (now != date_at && gmtime_r(&now, &tm)) {
 		strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
 		date_at = now;
 	}
 	memcpy(c->date, date, sizeof date);
-	pthread_mutex_unlock(&lock);
+	gmp_mutex_unlock(&lock);
 	c->date_at = now;
 }
 

@@ -9,7 +9,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <arpa/inet.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,31 +26,37 @@ struct server {
 	void *arg;
 	int fd;
 	int64_t drain;
-	/* Who is connected. A mutex of the C library, because it is held for a few instructions only and its lock
-	 * cannot be cancelled: a connection has to leave the list in any case. */
-	pthread_mutex_t lock;
+	gmp_mutex lock;
 	bool stopping;
-	struct conn live; /* head of a ring */
+	struct conn live; /* head of a ring: who is connected */
 };
+
+/* A connection has to leave the list in any case, so being cancelled is no reason not to lock: others hold it for a few
+ * instructions only. Not a mutex of the C library, which would block threads where this one parks coroutines. */
+static void lock(struct server *s)
+{
+	while (gmp_mutex_lock(&s->lock) == -ECANCELED)
+		gmp_yield();
+}
 
 static void conn_main(int fd, void *arg)
 {
 	struct server *s = arg;
 	struct conn c = {.prev = &s->live, .fd = fd};
 
-	pthread_mutex_lock(&s->lock);
+	lock(s);
 	if (s->stopping) /* accepted, but not on the list in time */
 		shutdown(fd, SHUT_RD);
 	c.next = s->live.next;
 	c.next->prev = s->live.next = &c;
-	pthread_mutex_unlock(&s->lock);
+	gmp_mutex_unlock(&s->lock);
 
 	s->handler(fd, s->arg);
 
-	pthread_mutex_lock(&s->lock);
+	lock(s);
 	c.prev->next = c.next;
 	c.next->prev = c.prev;
-	pthread_mutex_unlock(&s->lock);
+	gmp_mutex_unlock(&s->lock);
 }
 
 static void accept_main(void *arg)
@@ -142,11 +147,11 @@ static int run_server(const char *address, struct server *s)
 	if (sig < 0 && sig != -ECANCELED)
 		fprintf(stderr, "waiting for signals: %s\n", strerror(-sig));
 
-	pthread_mutex_lock(&s->lock);
+	lock(s);
 	s->stopping = true;
 	for (struct conn *c = s->live.next; c != &s->live; c = c->next)
 		shutdown(c->fd, SHUT_RD);
-	pthread_mutex_unlock(&s->lock);
+	gmp_mutex_unlock(&s->lock);
 	gmp_close(s->fd);                        /* ends gmp_serve, which waits for the handlers */
 	while (gmp_join(acceptor) == -ECANCELED) /* we may be cancelled, too, but *s is on our stack */
 		gmp_yield();
@@ -155,14 +160,14 @@ static int run_server(const char *address, struct server *s)
 
 int serve(const char *address, serve_fn *handler, void *arg, int64_t drain)
 {
-	struct server s = {.handler = handler, .arg = arg, .drain = drain, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct server s = {.handler = handler, .arg = arg, .drain = drain};
 
 	return run_server(address, &s);
 }
 
 int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t drain)
 {
-	struct server s = {.idle_handler = handler, .arg = arg, .drain = drain, .lock = PTHREAD_MUTEX_INITIALIZER};
+	struct server s = {.idle_handler = handler, .arg = arg, .drain = drain};
 
 	return run_server(address, &s);
 }

@@ -534,7 +534,8 @@ int gmp_join_until(gmp_g *g, int64_t deadline)
 	if (r < 0) {
 		m = enter();
 		olock(&g->joinlock);
-		g->joiner = NULL;
+		if (g->joiner == gp) /* cancellation has cleared it, and another one may join by now */
+			g->joiner = NULL;
 		ounlock(&g->joinlock);
 		leave(m);
 	}

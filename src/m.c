@@ -145,9 +145,9 @@ void gmp__startm(P *p, bool spinning)
 	while ((gp = picknext(p)))
 		gmp__globrunqput(gp);
 	gmp__pidleput(p);
-	unlock(&sched.lock);
 	if (spinning)
 		(void)fetch_add_seqcst(&sched.nmspinning, -1u);
+	unlock(&sched.lock);
 }
 
 /* A wake-up may be left over from a P that came before m slept: what counts is the P. */

@@ -8,7 +8,9 @@
  *        it over, first come, first served. The hand-over moves the turn, each has its own reference.
  *   FD-3 gmp_close sets FD_CLOSING, wakes all, and waits until the others have left. Who takes users to "closing, no
  *        reference" calls close(2). Until then the number cannot come back, so nobody acts on another file.
- *   FD-4 The PollDesc is put back to its first state (tag + 1) before close(2): after it the number may be in use again. */
+ *   FD-4 The PollDesc is put back to its first state (tag + 1) before close(2), except for users, which stays "closing, no
+ *        reference" until close(2) has returned. Whoever comes meanwhile may already have a new file of that number: he
+ *        waits (users_now), which is short unless SO_LINGER makes close(2) long. */
 #include "net_fd.h"
 #include "timer.h"
 #include <fcntl.h>
@@ -39,6 +41,22 @@ outofline int gmp__fd_close(int fd)
 	return r;
 }
 
+static bool closing_now(uint32_t u) { return (u & FD_CLOSING) && u / FD_REF == 0; }
+
+/* users, once nobody is in close(2) with this number: FD-4. Out of the runtime. */
+static uint32_t users_now(PollDesc *pd)
+{
+	uint32_t u = load_acquire(&pd->users);
+	for (int k = 0; unlikely(closing_now(u)); k++) {
+		if (k < 20)
+			gmp__os_osyield();
+		else
+			gmp__os_usleep(50 * 1000);
+		u = load_acquire(&pd->users);
+	}
+	return u;
+}
+
 static void reset(PollDesc *pd)
 {
 	(void)fetch_and_seqcst(&pd->flags, ~(uint32_t)PD_PERFD);
@@ -46,7 +64,6 @@ static void reset(PollDesc *pd)
 	store_relaxed(&pd->word[IO_R], (uintptr_t)IO_NIL);
 	store_relaxed(&pd->word[IO_W], (uintptr_t)IO_NIL);
 	pd->drained[IO_R] = pd->drained[IO_W] = pd->burst = 0;
-	store_release(&pd->users, 0u);
 }
 
 /* FD-3: the last reference is gone. closer: who waits for that, or NULL. */
@@ -59,10 +76,12 @@ static int close_now(PollDesc *pd)
 	Sudog *sg = (Sudog *)(void *)queue_pop_head(&pd->turnq);
 	if (sg)
 		sg2g(sg)->waitq = NULL;
-	reset(pd); /* FD-4 */
+	reset(pd);
+	store_release(&pd->users, (uint32_t)FD_CLOSING);
 	ounlock(&pd->lock);
 	leave(m);
 	int r = gmp__fd_close(fd);
+	store_release(&pd->users, 0u); /* FD-4 */
 	if (sg) {
 		m = enter();
 		waiter_wake(m, sg, r);
@@ -76,7 +95,7 @@ int gmp__fd_ref(int fd, PollDesc **out)
 	PollDesc *pd = *out = gmp__netpoll_desc(fd);
 	if (!pd)
 		return fd < 0 ? -EBADF : -ENOMEM;
-	uint32_t u = load_relaxed(&pd->users);
+	uint32_t u = users_now(pd);
 	while (!(u & FD_CLOSING))
 		if (cas_acqrel(&pd->users, &u, u + FD_REF))
 			return 0;
@@ -145,7 +164,7 @@ void gmp__fd_exit_slow(PollDesc *pd, uint32_t turns)
 /* A reference and one turn. */
 static int take_turn(PollDesc *pd, uint32_t turn, int64_t deadline)
 {
-	uint32_t u = load_relaxed(&pd->users);
+	uint32_t u = users_now(pd);
 	while (!(u & (turn | FD_CLOSING)))
 		if (cas_acqrel(&pd->users, &u, (u | turn) + FD_REF))
 			return 0;
@@ -160,21 +179,15 @@ static int take_turn(PollDesc *pd, uint32_t turn, int64_t deadline)
 		return -ECANCELED;
 	}
 	olock(&pd->lock);
-	u = load_relaxed(&pd->users);
 	for (;;) {
-		bool freed = !(u & turn);
-		if (u & FD_CLOSING) {
-			ounlock(&pd->lock);
-			leave(m);
-			return -EBADF;
-		}
-		if (cas_acqrel(&pd->users, &u, (u | (freed ? turn : FD_WAITERS)) + FD_REF)) {
-			if (!freed)
-				break;
-			ounlock(&pd->lock);
-			leave(m);
-			return 0;
-		}
+		bool freed = !(u & turn), closed = u & FD_CLOSING;
+		if (!closed && !cas_acqrel(&pd->users, &u, (u | (freed ? turn : FD_WAITERS)) + FD_REF))
+			continue;
+		if (!closed && !freed)
+			break;
+		ounlock(&pd->lock);
+		leave(m);
+		return closed ? -EBADF : 0;
 	}
 	store_relaxed(&gp->sg.g, (uintptr_t)gp | SG_CONTESTED);
 	gp->sg.elem = (void *)(uintptr_t)turn;
@@ -225,7 +238,7 @@ int gmp__fd_fresh(int fd, uint32_t flags)
 	PollDesc *pd = gmp__netpoll_desc(fd);
 	if (!pd)
 		return -ENOMEM;
-	if (load_relaxed(&pd->users)) /* closed behind our back while in use: that is theirs to explain */
+	if (users_now(pd)) /* closed behind our back while in use: that is theirs to explain */
 		return 0;
 	if (load_relaxed(&pd->flags))
 		reset(pd);
@@ -574,7 +587,7 @@ int gmp__fd_close_ref(PollDesc *pd)
 {
 	uint32_t u = load_relaxed(&pd->users);
 	do {
-		if (u & FD_CLOSING) {
+		if (u & FD_CLOSING) { /* by somebody who waits for us, too */
 			gmp__fd_unref(pd);
 			return -EBADF;
 		}
@@ -587,7 +600,7 @@ int gmp_close(int fd)
 	PollDesc *pd = gmp__netpoll_find(fd);
 	if (!pd)
 		return gmp__fd_close(fd);
-	uint32_t u = load_relaxed(&pd->users);
+	uint32_t u = users_now(pd);
 	do {
 		if (u & FD_CLOSING)
 			return -EBADF;

@@ -75,6 +75,7 @@ static M *reacquire(M *m)
 					store_seqcst(&sched.npidle, sched.npidle - 1);
 					if (sched.npidle == 0)
 						(void)fetch_and_seqcst(&sched.hints, ~(uint32_t)HINT_IDLE);
+					gmp__sysmon_wake(); /* SM-2 */
 					break;
 				}
 		}
@@ -82,7 +83,6 @@ static M *reacquire(M *m)
 			p = gmp__pidleget();
 	}
 	if (p) {
-		store_relaxed(&m->land.inrt, 1u);
 		gmp__acquirep(m, p);
 		unlock(&sched.lock);
 		(void)fetch_and_seqcst(&m->revoke, ~(uint32_t)RV_LOST);
@@ -92,7 +92,6 @@ static M *reacquire(M *m)
 	}
 	unlock(&sched.lock);
 	(void)fetch_and_seqcst(&m->revoke, ~(uint32_t)RV_LOST);
-	store_relaxed(&m->land.inrt, 1u); /* PO-6 */
 	m->p = NULL;
 	(void)mcall(m, reacquire_g0);
 	return getm();
@@ -111,8 +110,7 @@ coldfn M *gmp__enter_slow(M *m)
 			wait_revoked(m);
 			continue;
 		}
-		if (r & RV_LOST) {
-			store_release(&m->land.inrt, 0u);
+		if (r & RV_LOST) { /* inrt stays 1 (PO-6): a foreigner who comes late must not take m for stopped */
 			m = reacquire(m);
 			continue;
 		}

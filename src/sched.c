@@ -63,11 +63,11 @@ void gmp__wakep(void)
 		return;
 	lock(&sched.lock);
 	P *p = gmp__pidleget();
-	unlock(&sched.lock);
-	if (!p) {
+	if (!p) /* under the lock: whoever puts a P on the list next no longer finds us counted (WK-3) */
 		(void)fetch_add_seqcst(&sched.nmspinning, -1u);
+	unlock(&sched.lock);
+	if (!p)
 		return;
-	}
 	fetch_add_relaxed(&sched.nwakes, 1);
 	gmp__startm(p, true);
 }
@@ -517,6 +517,10 @@ static G *findrunnable(M *m)
 		int64_t now = look_at_clock(p);
 		if (load_acquire(&p->timers.minwhen) <= now)
 			gmp__runtimers(m, p, now);
+		/* Of Ps that are no more (procresize): nobody else looks at their timers. */
+		for (int i = load_relaxed(&sched.procs), n = load_relaxed(&sched.nallp); i < n; i++)
+			if (unlikely(load_acquire(&sched.allp[i]->timers.minwhen) <= now))
+				gmp__runtimers(m, sched.allp[i], now);
 		serve_request(p);
 		G *gp;
 		bool tick = p->ticks == 0;

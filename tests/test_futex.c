@@ -271,21 +271,27 @@ static void test_futex_fork(void **state)
 
 /* ---- asymmetric fence -------------------------------------------------------------------------------------------- */
 
-enum { LITMUS_ROUNDS = 2000 };
+enum { LITMUS_ROUNDS = 5000 };
 typedef struct Litmus {
 	uint32_t round, done, last; /* numbers of rounds begun and ended; of the last one */
 	uint32_t x[LITMUS_ROUNDS], y[LITMUS_ROUNDS];
 	uint32_t saw_y[LITMUS_ROUNDS];
 } Litmus;
 
+/* Spinning brings both to their stores at the same time, if there are CPUs for it. */
+static void litmus_await(uint32_t *word, uint32_t value)
+{
+	for (int spins = 0; load_acquire(word) != value; spins++)
+		if (spins > 2000)
+			gmp__os_osyield();
+}
+
 /* The side that pays for no fence. */
 static void *litmus_cheap(void *arg)
 {
 	Litmus *l = arg;
 	for (uint32_t i = 0; i == 0 || load_acquire(&l->last) != i; i++) {
-		for (int spins = 0; load_acquire(&l->round) <= i; spins++)
-			if (spins > 1000) /* spinning brings both to the stores at once, if there are CPUs for it */
-				gmp__os_osyield();
+		litmus_await(&l->round, i + 1);
 		store_relaxed(&l->x[i], 1u);
 		compiler_barrier();
 		l->saw_y[i] = load_relaxed(&l->y[i]);
@@ -309,10 +315,12 @@ static void test_membarrier(void **state)
 	for (uint32_t i = 0; !last; i++) {
 		last = last_round(&l.last, i, LITMUS_ROUNDS, end);
 		store_release(&l.round, i + 1);
+		for (uint32_t n = i % 128; n > 0; n--) /* for as long as it takes the other one to see it */
+			compiler_barrier();
 		store_relaxed(&l.y[i], 1u);
 		gmp__os_membarrier();
 		uint32_t saw_x = load_relaxed(&l.x[i]);
-		await(&l.done, i + 1);
+		litmus_await(&l.done, i + 1);
 		assert_true(saw_x || l.saw_y[i]);
 	}
 	(void)join(t);

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ * test_select.c - gmp_select: what is chosen, how fairly, with which result (SE-1..5). */
+#include "testutil.h"
+#include <stdatomic.h>
+
+static void basics(void *arg)
+{
+	(void)arg;
+	gmp_chan *a = gmp_chan_new(sizeof(int), 1), *b = gmp_chan_new(sizeof(int), 0);
+	int x = 1, y = 2;
+	gmp_case k[3] = {{a, GMP_RECV, &x, 7}, {b, GMP_SEND, &y, 7}, {NULL, GMP_RECV, NULL, 7}};
+	check_int(gmp_select(k, 3, 0), -EAGAIN);
+	check_int(gmp_select(k, 3, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_select(k, 0, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_select(NULL, 0, 0), -EAGAIN);
+	check_int(gmp_select(&k[2], 1, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_select(k, -1, 0), -EINVAL);
+	check_int(gmp_select(k, 65536, 0), -EINVAL);
+	check_int(gmp_select(NULL, 1, 0), -EINVAL);
+	k[0].op = 3;
+	check_int(gmp_select(k, 3, 0), -EINVAL);
+	k[0].op = GMP_RECV;
+	k[1].elem = NULL;
+	check_int(gmp_select(k, 3, 0), -EINVAL);
+	k[1].elem = &y;
+	int v = 5;
+	check_int(gmp_chan_send(a, &v), 0);
+	check_int(gmp_select(k, 3, GMP_FOREVER), 0);
+	check_int(k[0].result, 0);
+	check_int(x, 5);
+	check(k[0].chan == a && k[0].op == GMP_RECV && k[0].elem == &x);
+	/* a select does not meet itself (SE-5) */
+	gmp_case self[2] = {{b, GMP_SEND, &y, 0}, {b, GMP_RECV, &x, 0}};
+	check_int(gmp_select(self, 2, 0), -EAGAIN);
+	check_int(gmp_select(self, 2, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_chan_close(b), 0);
+	check_int(gmp_select(&k[1], 1, GMP_FOREVER), 0);
+	check_int(k[1].result, -EPIPE);
+	x = 9;
+	check_int(gmp_select(&self[1], 1, GMP_FOREVER), 0);
+	check_int(self[1].result, -EPIPE);
+	check_int(x, 0);
+	gmp_chan_free(a);
+	gmp_chan_free(b);
+}
+
+static void the_basics_hold(void **state)
+{
+	(void)state;
+	run_on_all(basics, NULL);
+}
+
+/* ---- fairness: chi-square over a fixed seed (SE-4) ----------------------------------------------------------------- */
+
+enum { WAYS = 8, DRAWS = 16000 };
+
+static void draws(void *arg)
+{
+	long *hits = arg;
+	gmp_case k[WAYS];
+	int v = 1, x;
+	for (int i = 0; i < WAYS; i++) {
+		k[i] = (gmp_case){gmp_chan_new(sizeof(int), 1), GMP_RECV, &x, 0};
+		check_int(gmp_chan_send(k[i].chan, &v), 0);
+	}
+	for (int n = 0; n < DRAWS; n++) {
+		int i = gmp_select(k, WAYS, 0);
+		check(i >= 0 && i < WAYS);
+		hits[i]++;
+		check_int(gmp_chan_send(k[i].chan, &v), 0);
+	}
+	for (int i = 0; i < WAYS; i++)
+		gmp_chan_free(k[i].chan);
+}
+
+static void the_choice_is_uniform(void **state)
+{
+	(void)state;
+	for (int procs = 1; procs <= 2; procs++) {
+		long hits[WAYS] = {0};
+		gmp_config cfg = {.procs = procs, .seed = 20240607};
+		check_int(gmp_run(draws, hits, &cfg), 0);
+		double chi = 0, want = (double)DRAWS / WAYS;
+		for (int i = 0; i < WAYS; i++)
+			chi += ((double)hits[i] - want) * ((double)hits[i] - want) / want;
+		check(chi < 24.3); /* 7 degrees of freedom, p = 0.001 */
+	}
+}
+
+/* ---- many cases, the same channel several times --------------------------------------------------------------------- */
+
+static void many(void *arg)
+{
+	(void)arg;
+	enum { N = 1000 };
+	gmp_chan **c = malloc(N * sizeof *c);
+	gmp_case *k = malloc(N * sizeof *k);
+	int *v = calloc(N, sizeof *v);
+	for (int i = 0; i < N; i++) {
+		c[i] = i % 3 == 2 ? c[i - 1] : gmp_chan_new(sizeof(int), 1);
+		k[i] = (gmp_case){c[i], GMP_RECV, &v[i], 0};
+	}
+	for (int r = 0; r < 50; r++) {
+		int at = r * 19 % N, x = r;
+		check_int(gmp_chan_send(c[at], &x), 0);
+		int i = gmp_select(k, N, GMP_FOREVER);
+		check(i >= 0 && c[i] == c[at]);
+		check_int(v[i], r);
+	}
+	check_int(gmp_select(k, N, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	for (int i = 0; i < N; i++)
+		if (i % 3 != 2)
+			gmp_chan_free(c[i]);
+	free(c);
+	free(k);
+	free(v);
+}
+
+static void a_thousand_cases_work(void **state)
+{
+	(void)state;
+	run_on_all(many, NULL);
+}
+
+/* ---- competing selects: every value exactly once -------------------------------------------------------------------- */
+
+static gmp_chan *ch[3];
+static atomic_long in, out, taken;
+static long total;
+
+static void sender(void *arg)
+{
+	uint64_t s = (uint64_t)(uintptr_t)arg;
+	for (long i = 0; i < total; i++) {
+		long v = 1 + (long)(test_rand(&s) % 100);
+		gmp_case k[3];
+		for (int j = 0; j < 3; j++)
+			k[j] = (gmp_case){ch[j], GMP_SEND, &v, 0};
+		int r = gmp_select(k, 3, GMP_FOREVER);
+		check(r >= 0 && k[r].result == 0);
+		atomic_fetch_add(&in, v);
+	}
+}
+
+static void receiver(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		long v = 0;
+		gmp_case k[3];
+		for (int j = 0; j < 3; j++)
+			k[j] = (gmp_case){ch[2 - j], GMP_RECV, &v, 0};
+		int r = gmp_select(k, 3, GMP_FOREVER);
+		check(r >= 0);
+		if (k[r].result == -EPIPE)
+			return;
+		atomic_fetch_add(&out, v);
+		atomic_fetch_add(&taken, 1);
+	}
+}
+
+static void compete(void *arg)
+{
+	(void)arg;
+	total = 3000 / test_scale();
+	atomic_store(&in, 0);
+	atomic_store(&out, 0);
+	atomic_store(&taken, 0);
+	for (int i = 0; i < 3; i++)
+		ch[i] = gmp_chan_new(sizeof(long), (size_t)i / 2);
+	gmp_g *s[5], *r[5];
+	for (uintptr_t i = 0; i < 5; i++) {
+		check_int(gmp_spawn_attr(&r[i], NULL, receiver, NULL), 0);
+		check_int(gmp_spawn_attr(&s[i], NULL, sender, (void *)(i + 1)), 0);
+	}
+	for (int i = 0; i < 5; i++)
+		check_int(gmp_join(s[i]), 0);
+	while (atomic_load(&taken) < 5 * total)
+		gmp_yield();
+	for (int i = 0; i < 3; i++)
+		check_int(gmp_chan_close(ch[i]), 0);
+	for (int i = 0; i < 5; i++)
+		check_int(gmp_join(r[i]), 0);
+	check_int(atomic_load(&in), atomic_load(&out));
+	for (int i = 0; i < 3; i++)
+		gmp_chan_free(ch[i]);
+}
+
+static void competing_selects_lose_nothing(void **state)
+{
+	(void)state;
+	run_on_all(compete, NULL);
+}
+
+static void cancelled_select(void *arg)
+{
+	int v;
+	gmp_case k[2] = {{arg, GMP_RECV, &v, 0}, {arg, GMP_SEND, &v, 0}};
+	check_int(gmp_select(k, 2, GMP_FOREVER), -ECANCELED);
+	check_int(gmp_select(k, 2, gmp_now() + GMP_SEC), -ECANCELED);
+	check_int(gmp_select(k, 0, GMP_FOREVER), -ECANCELED);
+}
+
+static void cancels(void *arg)
+{
+	(void)arg;
+	gmp_chan *c = gmp_chan_new(sizeof(int), 0);
+	gmp_g *g;
+	check_int(gmp_spawn_attr(&g, NULL, cancelled_select, c), 0);
+	gmp_yield();
+	check_int(gmp_cancel(g), 0);
+	check_int(gmp_join(g), 0);
+	gmp_chan_free(c);
+}
+
+static void a_select_can_be_cancelled(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		run_on_all(cancels, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_basics_hold),
+		cmocka_unit_test(the_choice_is_uniform),
+		cmocka_unit_test(a_thousand_cases_work),
+		cmocka_unit_test(competing_selects_lose_nothing),
+		cmocka_unit_test(a_select_can_be_cancelled),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
