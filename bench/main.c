@@ -24,8 +24,8 @@ static const struct workload *const tables[] = {
 	preempt_workloads,
 	wake_workloads,
 	steal_workloads,
+	NULL,
 };
-#define NUM_TABLES (sizeof tables / sizeof *tables)
 
 struct run {
 	const struct workload *workload;
@@ -75,8 +75,8 @@ static void print(const struct run *run)
 
 static const struct workload *find(const char *name)
 {
-	for (size_t i = 0; i < NUM_TABLES; i++)
-		for (const struct workload *w = tables[i]; w->name; w++)
+	for (const struct workload *const *table = tables; *table; table++)
+		for (const struct workload *w = *table; w->name; w++)
 			if (strcmp(w->name, name) == 0)
 				return w;
 	return NULL;
@@ -84,8 +84,8 @@ static const struct workload *find(const char *name)
 
 static void list(void)
 {
-	for (size_t i = 0; i < NUM_TABLES; i++)
-		for (const struct workload *w = tables[i]; w->name; w++)
+	for (const struct workload *const *table = tables; *table; table++)
+		for (const struct workload *w = *table; w->name; w++)
 			printf("%-14s %9lld  %s\n", w->name, (long long)w->n, w->help);
 }
 

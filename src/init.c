@@ -209,6 +209,7 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 		(void)enter_m(m); /* newproc left the runtime; g0 is in it always */
 		if (e == 0)
 			gmp__schedule(m);
+		gmp__m_leave(m);
 		gmp__sysmon_stop();
 		gmp__m_exit_all();
 		if (e == 0 && sched.deadlocked)

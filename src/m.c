@@ -55,6 +55,7 @@ M *gmp__m0_init(void)
 	m_init(&m0);
 	m0.is_m0 = 1;
 	m0.thread = pthread_self();
+	m0.tid = gmp__os_gettid();
 	m_san_begin(&m0);
 	lock(&sched.lock);
 	m_register(&m0);
@@ -71,11 +72,21 @@ static void no_thread(const char *why)
 	}
 }
 
+/* The run is over for m. A P that it kept would never be stopped again, but foreign threads may still try (PO-8). */
+void gmp__m_leave(M *m)
+{
+	lock(&sched.lock);
+	if (m->p)
+		gmp__pidleput(gmp__releasep(m));
+	unlock(&sched.lock);
+}
+
 static void *m_main(void *arg)
 {
 	M *m = arg;
 	gmp__setm(m);
 	store_relaxed(&m->thread, pthread_self());
+	store_relaxed(&m->tid, gmp__os_gettid());
 	(void)gmp__fault_thread_init();
 	m_san_begin(m);
 	gmp__schedule(m);
@@ -86,6 +97,8 @@ static void *m_main(void *arg)
 		unlock(&sched.lock);
 		if (p)
 			gmp__handoffp(p);
+	} else {
+		gmp__m_leave(m);
 	}
 	gmp__setm(NULL);
 	gmp__fault_thread_exit();
@@ -98,7 +111,7 @@ void *gmp__mstart(void *m) { return m_main(m); }
 void gmp__startm(P *p, bool spinning)
 {
 	lock(&sched.lock);
-	M *m = sched.stw ? NULL : sched.midle;
+	M *m = sched.stw || sched.done ? NULL : sched.midle;
 	if (m) {
 		sched.midle = m->idlelink;
 		store_relaxed(&sched.nmidle, sched.nmidle - 1);
@@ -206,16 +219,22 @@ void gmp__handoffp(P *p)
 
 /* ---- coroutines locked to a thread -------------------------------------------------------------------------------- */
 
-/* m, whose lockedg is not running, waits until somebody found that G and brought a P. */
+/* m, whose lockedg is not running, waits until somebody found that G and brought a P. That may have happened already, since
+ * the coroutine parked: then m goes on with the P that it still has (LM-1). */
 void gmp__stoplockedm(M *m)
 {
+	lock(&sched.lock);
 	if (m->p) {
-		lock(&sched.lock);
+		if (m->lockedready) {
+			m->lockedready = 0;
+			unlock(&sched.lock);
+			return;
+		}
 		P *p = gmp__releasep(m);
 		unlock(&sched.lock);
 		gmp__handoffp(p);
+		lock(&sched.lock);
 	}
-	lock(&sched.lock);
 	if (!sched.done && !m->p) {
 		store_relaxed(&sched.nlockedidle, sched.nlockedidle + 1);
 		gmp__checkdone();
@@ -227,11 +246,16 @@ void gmp__stoplockedm(M *m)
 	unlock(&sched.lock);
 }
 
-/* m picked gp, which belongs to another M: that one gets m's P. */
+/* m picked gp, which belongs to another M: that one gets m's P, unless it still has its own (LM-1). */
 void gmp__startlockedm(M *m, G *gp)
 {
 	M *lm = gp->ext->lockedm;
 	lock(&sched.lock);
+	if (lm->p) {
+		lm->lockedready = 1;
+		unlock(&sched.lock);
+		return;
+	}
 	P *p = m->p;
 	if (sched.stw) { /* PO-8 */
 		do

@@ -283,6 +283,12 @@ outofline int gmp__fd_adopt(PollDesc *pd)
 	return r;
 }
 
+/* In the runtime: flags are others' while the world is stopped (PK-5). */
+static void set_nocancel(G *gp, bool on)
+{
+	store_relaxed(&gp->flags, (uint16_t)(on ? gp->flags | GF_NOCANCEL : gp->flags & ~GF_NOCANCEL));
+}
+
 /* ---- waiting -------------------------------------------------------------------------------------------------------- */
 
 /* The deadline has passed. PK-3; the G looks after the words itself (NP-2). */
@@ -329,7 +335,7 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 		return -ECANCELED;
 	}
 	if (nocancel)
-		gp->flags |= GF_NOCANCEL;
+		set_nocancel(gp, true);
 	store_relaxed(&gp->sg.g, (uintptr_t)gp | SG_CONTESTED);
 	uint32_t seq = claim_begin(gp);
 	lockbyte(&gp->parklock); /* NP-4: until the landing */
@@ -350,8 +356,8 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 	(void)fetch_add_seqcst(&sched.waitersnet, -1u);
 	if (nocancel || (t.p && load_acquire(&t.pos))) {
 		m = enter();
-		if (nocancel) /* flags belong to the runtime: PK-5 */
-			gp->flags &= (uint16_t)~GF_NOCANCEL;
+		if (nocancel)
+			set_nocancel(gp, false);
 		(void)gmp__timer_remove(&t);
 		leave(m);
 	}
@@ -572,13 +578,13 @@ static int close_slow(PollDesc *pd)
 		return close_now(pd);
 	}
 	G *gp = m->curg;
-	gp->flags |= GF_NOCANCEL; /* the others leave promptly: they have been woken */
+	set_nocancel(gp, true); /* the others leave promptly: they have been woken */
 	store_relaxed(&gp->sg.g, (uintptr_t)gp);
 	gp->sg.elem = (void *)(uintptr_t)TURNQ_CLOSER;
 	queue_push_tail(&pd->turnq, &gp->sg.link);
 	int r = (int)finish_sw(park_sw(m, gp, WAIT_IO_WRITE, pd, &pd->turnq, &pd->lock));
-	m = enter(); /* flags belong to the runtime: PK-5 */
-	gp->flags &= (uint16_t)~GF_NOCANCEL;
+	m = enter();
+	set_nocancel(gp, false);
 	leave(m);
 	return r;
 }

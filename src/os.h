@@ -31,6 +31,9 @@ void gmp__os_thread_stack(void **lo, size_t *size);
 /* CPU time used by a thread so far, ns; -1 when unknown. */
 int64_t gmp__os_thread_cputime(pthread_t t);
 
+/* Does the thread (gmp__os_gettid) sleep in the kernel? false: it runs, waits for a CPU only, or that cannot be told. */
+bool gmp__os_thread_sleeps(uint64_t tid);
+
 /* CPUs this process may really use: affinity mask, limited by the tightest quota of all ancestor cgroups (v1 and v2),
  * rounded up; at least 1. */
 int gmp__os_ncpu(void);

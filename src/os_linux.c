@@ -4,6 +4,9 @@
 #include "os_impl.h"
 #include "atomic.h"
 
+#include <fcntl.h>
+#include <string.h>
+#include <stdio.h>
 #include <errno.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
@@ -125,4 +128,20 @@ outofline int gmp__os_ncpu(void)
 	}
 	errno = e;
 	return gmp__os_ncpu_limited(n);
+}
+
+bool gmp__os_thread_sleeps(uint64_t tid)
+{
+	char path[48], buf[512];
+	snprintf(path, sizeof path, "/proc/self/task/%llu/stat", (unsigned long long)tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, buf, sizeof buf - 1);
+	close(fd);
+	if (n <= 0)
+		return false;
+	buf[n] = 0;
+	const char *p = strrchr(buf, ')'); /* the name in front may hold anything */
+	return p && p[1] == ' ' && (p[2] == 'S' || p[2] == 'D');
 }

@@ -148,3 +148,9 @@ outofline int gmp__os_ncpu(void)
 	errno = e;
 	return gmp__os_ncpu_limited(n > 0 && n < INT32_MAX ? (int)n : 1);
 }
+
+bool gmp__os_thread_sleeps(uint64_t tid)
+{
+	(void)tid; /* no portable way: the time slice decides */
+	return false;
+}

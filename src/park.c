@@ -20,7 +20,17 @@ static void timed_out(M *m, void *arg, uintptr_t seq)
 	ready(m, gp);
 }
 
-static intptr_t foreign_until(M *m, G *gp, uint8_t *lck, uint32_t seq, int64_t deadline)
+/* What a foreign thread records before its Sudog can be found by others. */
+void gmp__park_record(G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck)
+{
+	gp->waitreason = reason;
+	gp->waitobj = obj;
+	gp->waitq = q;
+	store_relaxed(&gp->waitlock, lck);
+	gstatus(gp, Grunning, Gwaiting);
+}
+
+intptr_t gmp__park_foreign_until(M *m, G *gp, uint8_t *lck, uint32_t seq, int64_t deadline)
 {
 	ounlock(lck);
 	gmp__foreign_leave(m);
@@ -46,12 +56,8 @@ intptr_t gmp__park_until(
         M *m, G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck, uint32_t seq, int64_t deadline)
 {
 	if (m->foreign) {
-		gp->waitreason = reason;
-		gp->waitobj = obj;
-		gp->waitq = q;
-		store_relaxed(&gp->waitlock, lck);
-		gstatus(gp, Grunning, Gwaiting);
-		return foreign_until(m, gp, lck, seq, deadline);
+		gmp__park_record(gp, reason, obj, q, lck);
+		return gmp__park_foreign_until(m, gp, lck, seq, deadline);
 	}
 	Timer t;
 	t.p = NULL;

@@ -284,5 +284,8 @@ static alwaysinline bool cancelled(const G *gp) { return unlikely(gp->flags & GF
 /* Waits with a deadline; the caller has queued gp->sg, contested, on q under lck. Returns what the waker left, or
  * -ETIMEDOUT, -ECANCELED; gp->sg is off the queue then. Out of the runtime. park.c */
 intptr_t gmp__park_until(M *m, G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck, uint32_t seq, int64_t deadline);
+/* Its halves for a foreign thread that must let go of more locks than lck in between. */
+void gmp__park_record(G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck);
+intptr_t gmp__park_foreign_until(M *m, G *gp, uint8_t *lck, uint32_t seq, int64_t deadline);
 
 #endif

@@ -252,8 +252,10 @@ struct M {
 	int32_t id;
 	uint8_t exiting;    /* leaves when it gets to idle */
 	uint8_t is_m0;
+	uint8_t lockedready; /* lockedg was found before this M had let go of its P; under sched.lock */
 	pthread_t handle; /* for the join at the end; written by who started it */
 	pthread_t thread; /* the same, written by the thread itself; 0 before */
+	uint64_t tid;     /* likewise */
 #if TSAN_BUILD || ASAN_BUILD
 	SanFiber san;       /* of g0 */
 	Landing sanland;    /* a landing that does nothing */
@@ -396,6 +398,7 @@ void gmp__stopm(M *m);                       /* sleep until given a P; the M has
 void gmp__handoffp(P *p);
 void *gmp__mstart(void *m);
 M *gmp__m0_init(void);
+void gmp__m_leave(M *m);
 void gmp__m_exit_all(void);
 void gmp__stoplockedm(M *m);
 void gmp__startlockedm(M *m, G *gp);

@@ -76,8 +76,9 @@ void gmp__wakep(void)
 void gmp__wakep_hint(M *m, P *p)
 {
 	(void)m;
-	uint32_t h = load_relaxed(&sched.hints);
-	if (!(h & HINT_IDLE))
+	if (load_relaxed(&sched.hints) & HINT_FENCE)
+		fence_seqcst(); /* WK-3, between the queue and the hints */
+	if (!(load_relaxed(&sched.hints) & HINT_IDLE))
 		return;
 	uint32_t n = p->runq.n + p->fresh.n;
 	if (n <= 1) { /* WK-4 */
@@ -383,7 +384,8 @@ static bool idle_poll(M *m)
 	checkdone(0); /* this M counts as polling */
 	unlock(&sched.lock);
 	store_seqcst(&sched.polluntil, until);
-	until = gmp__timers_min(); /* TM-1 */
+	/* TM-1. Not later than polluntil says, even if that timer is gone meanwhile: an adder of a later one goes by it. */
+	until = min_i64(until, gmp__timers_min());
 	Queue q = {NULL, NULL};
 	uint32_t n = 0;
 	if (!load_acquire(&sched.done)) {
@@ -425,7 +427,6 @@ static bool idle(M *m)
 {
 	P *p = m->p;
 	for (;;) {
-		bool was_spinning = m->spinning;
 		if (p) {
 			lock(&sched.lock);
 			if (sched.runq.n && p->id < sched.procs) { /* WK-5 */
@@ -441,7 +442,7 @@ static bool idle(M *m)
 		if (sched.multi) {
 			if (load_relaxed(&sched.hints) & HINT_FENCE)
 				fence_seqcst();
-			else if (was_spinning)
+			else /* also who did not search: the searcher that it relied on may be a waker that finds no P */
 				gmp__os_membarrier();
 		}
 		if (anything_queued()) {
@@ -624,7 +625,7 @@ void gmp__schedule(M *m)
 		P *p = m->p;
 		if (m->spinning) {
 			spin_end(m);
-			if (p->runq.n + p->fresh.n) /* WK-2 */
+			if (p->runq.n + p->fresh.n || anything_queued()) /* WK-2 */
 				gmp__wakep();
 		}
 		if (unlikely(gp->flags & GF_LOCKED) && gp->ext->lockedm != m) {

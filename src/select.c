@@ -176,12 +176,12 @@ static void commit(M *m, G *gp)
 /* All channels are locked, the Sudogs queued. Out of the runtime afterwards. */
 static intptr_t wait(M *m, G *gp, Sel *s, uint32_t seq, int64_t deadline)
 {
-	if (m->foreign || load_relaxed(&sched.solo)) {
-		olock(&gp->parklock);
-		unlock_all(s); /* nobody resumes a foreign thread's G */
-		return gmp__park_until(m, gp, WAIT_SELECT, s, NULL, &gp->parklock, seq, deadline);
-	}
 	lockbyte(&gp->parklock);
+	if (m->foreign) { /* nobody resumes a foreign thread's G */
+		gmp__park_record(gp, WAIT_SELECT, s, NULL, &gp->parklock);
+		unlock_all(s);
+		return gmp__park_foreign_until(m, gp, &gp->parklock, seq, deadline);
+	}
 	gp->waitlock = &gp->parklock; /* the timer may go off before the park has committed */
 	Timer t;
 	t.p = NULL;
@@ -195,13 +195,18 @@ static intptr_t wait(M *m, G *gp, Sel *s, uint32_t seq, int64_t deadline)
 			return e;
 		}
 	}
-	gp->waitreason = WAIT_SELECT;
-	gp->waitobj = s;
-	gp->waitq = NULL;
-	gp->since = load_relaxed(&sched.coarse_ms);
-	gstatus(gp, Grunning, Gwaiting);
-	count1(&m->p->nparks);
-	intptr_t r = mcall(m, commit);
+	intptr_t r;
+	if (load_relaxed(&sched.solo)) { /* nothing to unlock */
+		r = finish_sw(park_sw(m, gp, WAIT_SELECT, s, NULL, &gp->parklock));
+	} else {
+		gp->waitreason = WAIT_SELECT;
+		gp->waitobj = s;
+		gp->waitq = NULL;
+		gp->since = load_relaxed(&sched.coarse_ms);
+		gstatus(gp, Grunning, Gwaiting);
+		count1(&m->p->nparks);
+		r = mcall(m, commit);
+	}
 	gmp__park_timer_end(&t);
 	return r;
 }

@@ -102,7 +102,7 @@ static inline Stack *stack_alloc(StackCache *c)
 static inline void stack_free(StackCache *c, Stack *s)
 {
 	if (unlikely((s->bits & STACK_KIND) != gmp__stack_hot || c->n >= STACK_CACHE_MAX ||
-		++c->frees % STACK_LOOK_EVERY == 0)) {
+		     ++c->frees % STACK_LOOK_EVERY == 0)) {
 		gmp__stack_free_slow(c, s);
 		return;
 	}
@@ -111,12 +111,12 @@ static inline void stack_free(StackCache *c, Stack *s)
 	store_relaxed(&c->n, c->n + 1);
 }
 
-/* For a coroutine that ends: true if s went to the cache and stays there at least until its next user, of this P, comes;
- * so the caller may still stand on it. False: nothing was done. */
+/* For a coroutine that ends: true if s went to the cache and stays there at least until its next user, of this P,
+ * comes; so the caller may still stand on it. False: nothing was done. */
 static inline bool stack_free_hot(StackCache *c, Stack *s)
 {
 	if (unlikely((s->bits & STACK_KIND) != gmp__stack_hot || c->n >= STACK_CACHE_MAX ||
-		(c->frees + 1) % STACK_LOOK_EVERY == 0))
+		     (c->frees + 1) % STACK_LOOK_EVERY == 0))
 		return false;
 	c->frees++;
 	s->next = c->free;

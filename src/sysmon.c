@@ -4,7 +4,7 @@
  *
  * No signal, no interruption: the M keeps its coroutine and goes on; it finds its P gone at its next runtime call (PO-5).
  *   SM-1 A P is retaken if one dispatch has lasted a time slice while something waits and no P is idle; earlier, if its
- *        thread has used (nearly) no CPU time meanwhile: then it is blocked.
+ *        thread sleeps in the kernel and has used (nearly) no CPU time meanwhile: then it is blocked.
  *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while timers are pending), and
  *        without limit while all Ps have been idle for a second; acquirep wakes it then. */
 #include "proc.h"
@@ -86,7 +86,8 @@ static bool look(int64_t now, bool *watch)
 				p->sysmoncpu = cpu;
 				p->sysmoncpuwhen = now;
 			} else if (now - p->sysmoncpuwhen >= BLOCKED_NS) {
-				take = cpu >= 0 && cpu - p->sysmoncpu < (now - p->sysmoncpuwhen) / 16;
+				take = cpu >= 0 && cpu - p->sysmoncpu < (now - p->sysmoncpuwhen) / 16 &&
+				        gmp__os_thread_sleeps(load_relaxed(&m->tid)); /* and does not just lack a CPU */
 				p->sysmoncpu = cpu;
 				p->sysmoncpuwhen = now;
 			}

@@ -2,12 +2,13 @@
  * timer.c - per-P timers: a 4-ary heap ordered by `when`, each timer knows its place in it.
  *
  * Timers never move between Ps; a P's timers may be run, added to and removed from by anyone under the heap's lock byte,
- * also while the P is idle or dead.
+ * also while the P is idle or dead (findrunnable looks after the dead ones).
  *   TM-1 minwhen is lowered before the lock is released after an add, so an idle M that computes its sleep sees it, or
  *        the adder sees that M's polluntil (gmp__timer_start: publish, fence, read polluntil).
  *   TM-2 t->pos is 0 exactly when t is in no heap; a timer that was popped is not touched again by the popper (TM-3).
  *   TM-3 gmp__timer_pop copies the timer out under the lock, so its memory may go as soon as gmp__timer_remove has
  *        returned false or it was not pending. A callback that is late is stopped by its sequence number (PK-6).
+ *   TM-5 The sleeper wakes at polluntil or earlier, never later: an adder with a later deadline relies on it.
  *   TM-4 Set-and-cancel touches the end of the heap only, since a far deadline stays a leaf. */
 #include "proc.h"
 #include "timer.h"

@@ -446,6 +446,8 @@ class Limits(unittest.TestCase):
                         s.close()
                 with open(f"/proc/{server.process.pid}/statm", encoding="ascii") as f:
                     sizes.append(int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+            with open(f"/proc/{server.process.pid}/maps", encoding="utf-8") as f:
+                sanitized = re.search("lib[at]san", f.read()) # its shadow memory grows as it likes
             for _ in range(100):
                 if server.descriptors() < 30:
                     break
@@ -454,7 +456,8 @@ class Limits(unittest.TestCase):
         finally:
             status, _ = server.stop()
         self.assertEqual(status, 0)
-        self.assertLess(sizes[-1] - sizes[0], 1 << 20, sizes)
+        if not sanitized:
+            self.assertLess(sizes[-1] - sizes[0], 1 << 20, sizes)
 
 
 if __name__ == "__main__":

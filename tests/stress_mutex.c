@@ -50,14 +50,14 @@ static void work(Stress *s, uint64_t seed)
 		if (r == 0) {
 			check_int(s->inside++, 0);
 			s->sum++;
-			uint32_t x = test_rand(&seed) % 64;
-			if (x < 8)
+			uint32_t x = test_rand(&seed) % 512;
+			if (x < 64)
 				gmp_yield();
-			else if (x == 8)
+			else if (x < 68)
 				(void)gmp_sleep(test_rand(&seed) % 100000);
-			else if (x < 12)
+			else if (x < 80)
 				spin_for(test_rand(&seed) % 20000);
-			else if (x == 12)
+			else if (x == 80)
 				spin_for(test_rand(&seed) % 1500000);
 			check_int(--s->inside, 0);
 			gmp_mutex_unlock(&s->mu);
@@ -179,7 +179,6 @@ static void drop(void *arg)
 static void freeing(void *arg)
 {
 	Stress *s = arg;
-	gmp_waitgroup wg = {0};
 	while (gmp_now() < s->end) {
 		for (int i = 0; i < 10; i++) {
 			Counted *c = calloc(1, sizeof *c);
@@ -197,7 +196,6 @@ static void freeing(void *arg)
 		else
 			gmp_yield();
 	}
-	check_int(gmp_waitgroup_wait(&wg), 0);
 }
 
 int main(int argc, char **argv)

@@ -74,7 +74,8 @@ __attribute__((noreturn, unused, format(printf, 3, 4))) static void minicmocka_f
 
 #define minicmocka_compare(type, show, a, op, b) \
 	do { \
-		type left_ = (type)(a), right_ = (type)(b); \
+		type left_ = (type)(a); \
+		type right_ = (type)(b); \
 		minicmocka_check(left_ op right_, "%s (" show ") " #op " %s (" show ")", #a, left_, #b, right_); \
 	} while (0)
 #define assert_int_equal(a, b) minicmocka_compare(long long, "%lld", a, ==, b)

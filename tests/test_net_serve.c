@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT
+ * test_net_serve.c - gmp_serve and gmp_serve_idle: connections, limits, the end by close and by cancellation, draining.
+ * Invariants SV-1 to SV-4 of serve.c. */
+#include "nettest.h"
+#include <sys/resource.h>
+
+/* Counters of the handlers; plain atomics of the compiler, since handlers run anywhere. */
+typedef struct Srv {
+	int listener;
+	bool idle;
+	gmp_serve_opts opts;
+	int r;
+	gmp_g *g;
+	int started, ended, cancelled, closed, now, most, stopped;
+	gmp_chan *stuck; /* handlers that read an 'S' wait here */
+} Srv;
+
+#define add(p, n) __atomic_add_fetch((p), (n), __ATOMIC_SEQ_CST)
+#define get(p) __atomic_load_n((p), __ATOMIC_SEQ_CST)
+
+static void enter_handler(Srv *s)
+{
+	add(&s->started, 1);
+	int now = add(&s->now, 1), most = get(&s->most);
+	while (now > most && !__atomic_compare_exchange_n(&s->most, &most, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		;
+}
+
+static void leave_handler(Srv *s)
+{
+	add(&s->now, -1);
+	add(&s->ended, 1);
+}
+
+static bool answer(Srv *s, int fd, char *b, size_t n)
+{
+	if (b[0] == 'S')
+		add(&s->stopped, 1);
+	if (b[0] == 'S' && gmp_chan_recv(s->stuck, NULL) == -ECANCELED) {
+		add(&s->cancelled, 1);
+		return false;
+	}
+	return gmp_write_all(fd, b, n, SOON) == (ssize_t)n;
+}
+
+static void handler(int fd, void *arg)
+{
+	Srv *s = arg;
+	char b[100];
+	ssize_t n;
+	enter_handler(s);
+	while ((n = gmp_read(fd, b, sizeof b)) > 0 && answer(s, fd, b, (size_t)n))
+		;
+	if (n == -ECANCELED)
+		add(&s->cancelled, 1);
+	leave_handler(s);
+}
+
+static int idle_handler(int fd, void **state, void *arg)
+{
+	Srv *s = arg;
+	char b[100];
+	enter_handler(s);
+	if (!*state)
+		*state = malloc(1);
+	ssize_t n = gmp_read_until(fd, b, sizeof b, 0);
+	int r = n == -EAGAIN || (n > 0 && answer(s, fd, b, (size_t)n)) ? GMP_SERVE_AGAIN : GMP_SERVE_CLOSE;
+	leave_handler(s);
+	return r;
+}
+
+static void closed(int fd, void *state, void *arg)
+{
+	Srv *s = arg;
+	check(fd >= 0);
+	free(state);
+	add(&s->closed, 1);
+}
+
+static void serve_main(void *arg)
+{
+	Srv *s = arg;
+	s->r = s->idle ? gmp_serve_idle(s->listener, idle_handler, s, &s->opts) : gmp_serve(s->listener, handler, s, &s->opts);
+}
+
+static void begin(Srv *s, bool idle)
+{
+	s->listener = listen_tcp();
+	s->idle = idle;
+	s->stuck = gmp_chan_new(0, 0);
+	s->opts.closed = closed;
+	s->g = start(serve_main, s);
+}
+
+static void end(Srv *s, int want)
+{
+	finish(s->g);
+	check_int(s->r, want);
+	check_int(s->now, 0);
+	check_int(s->started, s->ended);
+	gmp_chan_free(s->stuck);
+}
+
+static void ask(int fd, const char *what)
+{
+	char b[100];
+	size_t n = strlen(what);
+	check_int(gmp_write_all(fd, what, n, SOON), n);
+	check_int(gmp_read_full(fd, b, n, SOON), n);
+	check_int(memcmp(b, what, n), 0);
+}
+
+static void expect_end(int fd)
+{
+	char b[10];
+	ssize_t r = gmp_read_until(fd, b, sizeof b, SOON);
+	check(r == 0 || r == -ECONNRESET);
+	check_int(gmp_close(fd), 0);
+}
+
+/* ---- the usual course ---------------------------------------------------------------------------------------------------- */
+
+static void client(void *arg)
+{
+	Srv *s = arg;
+	int fd = dial_to(s->listener);
+	for (int k = 0; k < 20; k++) {
+		ask(fd, "hello");
+		if (k % 5 == 0)
+			gmp_sleep(100 * GMP_USEC);
+	}
+	check_int(gmp_close(fd), 0);
+}
+
+static void usual_main(void *arg)
+{
+	bool idle = arg != NULL;
+	for (int by_cancel = 0; by_cancel < 2; by_cancel++) {
+		Srv s = {.opts.drain = 20 * GMP_SEC};
+		begin(&s, idle);
+		gmp_waitgroup wg = GMP_WAITGROUP_INIT;
+		enum { N = 50 };
+		for (int i = 0; i < N; i++)
+			check_int(gmp_waitgroup_spawn(&wg, client, &s), 0);
+		check_int(gmp_waitgroup_wait(&wg), 0);
+		if (by_cancel)
+			check_int(gmp_cancel(s.g), 0);
+		else
+			check_int(gmp_close(s.listener), 0);
+		end(&s, by_cancel ? -ECANCELED : 0);
+		check_int(s.cancelled, 0);
+		if (idle)
+			check_int(s.closed, N);
+		else
+			check_int(s.started, N);
+	}
+}
+static void usual(void **state) { (void)state, run_on_all(usual_main, NULL); }
+static void usual_idle(void **state) { (void)state, run_on_all(usual_main, ""); }
+
+/* A connection that was answered and says nothing more owns no coroutine. */
+static void no_stack_main(void *arg)
+{
+	(void)arg;
+	Srv s = {0};
+	begin(&s, true);
+	enum { N = 50 };
+	int fd[N];
+	gmp_stats st;
+	for (int i = 0; i < N; i++)
+		ask(fd[i] = dial_to(s.listener), "hello");
+	while (get(&s.now) > 0 || (gmp_stats_read(&st), st.gs > 3)) /* us, the caller of gmp_serve, its dispatcher */
+		gmp_sleep(50 * GMP_USEC);
+	for (int i = 0; i < N; i++)
+		ask(fd[i], "again");
+	check_int(gmp_close(s.listener), 0);
+	for (int i = 0; i < N; i++) /* idle ones are closed at once */
+		expect_end(fd[i]);
+	end(&s, 0);
+	check_int(s.closed, N);
+}
+static void no_stack(void **state) { (void)state, run_on_all(no_stack_main, NULL); }
+
+/* ---- limits -------------------------------------------------------------------------------------------------------------- */
+
+static void limit_main(void *arg)
+{
+	bool idle = arg != NULL;
+	Srv s = {.opts = {.max_conns = 3, .drain = 20 * GMP_SEC}};
+	begin(&s, idle);
+	int fd[6];
+	for (int i = 0; i < 6; i++)
+		fd[i] = dial_to(s.listener);
+	for (int i = 0; i < 3; i++)
+		ask(fd[i], "hello");
+	char b[10];
+	check_int(gmp_write(fd[5], "waits", 5), 5);
+	check_int(gmp_read_until(fd[5], b, 5, gmp_now() + 2 * GMP_MSEC), -ETIMEDOUT);
+	for (int i = 0; i < 3; i++) { /* one goes, the next comes */
+		check_int(gmp_close(fd[i]), 0);
+		if (i < 2)
+			ask(fd[3 + i], "hello");
+	}
+	check_int(gmp_read_full(fd[5], b, 5, SOON), 5);
+	for (int i = 3; i < 6; i++)
+		check_int(gmp_close(fd[i]), 0);
+	check_int(gmp_close(s.listener), 0);
+	end(&s, 0);
+	check(s.most <= 3);
+}
+static void limit(void **state) { (void)state, run_on_all(limit_main, NULL); }
+static void limit_idle(void **state) { (void)state, run_on_all(limit_main, ""); }
+
+/* At the limit the end of serving is noticed, too. */
+static void limit_end_main(void *arg)
+{
+	(void)arg;
+	for (int by_cancel = 0; by_cancel < 2; by_cancel++) {
+		Srv s = {.opts = {.max_conns = 1, .drain = 20 * GMP_SEC}};
+		begin(&s, false);
+		int fd[2] = {dial_to(s.listener), -1};
+		ask(fd[0], "hello");
+		fd[1] = dial_to(s.listener);
+		until_waiting(2);
+		check_int(by_cancel ? gmp_cancel(s.g) : gmp_close(s.listener), 0);
+		expect_end(fd[1]);
+		ask(fd[0], "still here");
+		check_int(gmp_close(fd[0]), 0);
+		end(&s, by_cancel ? -ECANCELED : 0);
+	}
+}
+static void limit_end(void **state) { (void)state, run_on_all(limit_end_main, NULL); }
+
+/* Without descriptors serving goes on as soon as there are some again. */
+static void emfile_main(void *arg)
+{
+	(void)arg;
+	Srv s = {.opts.drain = 20 * GMP_SEC};
+	begin(&s, false);
+	struct rlimit old, low;
+	int fd = socket(AF_INET, SOCK_STREAM, 0), dups[64], n = 0;
+	struct sockaddr_in a;
+	socklen_t len = sizeof a;
+	check_int(getsockname(s.listener, (struct sockaddr *)&a, &len), 0);
+	check_int(getrlimit(RLIMIT_NOFILE, &old), 0);
+	low = old;
+	low.rlim_cur = (rlim_t)fd + 10;
+	check_int(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while ((dups[n] = dup(fd)) >= 0)
+		n++;
+	check_int(gmp_connect(fd, (struct sockaddr *)&a, len, SOON), 0);
+	char b[10];
+	check_int(gmp_write(fd, "hello", 5), 5);
+	check_int(gmp_read_until(fd, b, 5, gmp_now() + 3 * GMP_MSEC), -ETIMEDOUT);
+	while (n > 0)
+		check_int(close(dups[--n]), 0);
+	check_int(gmp_read_full(fd, b, 5, SOON), 5);
+	check_int(setrlimit(RLIMIT_NOFILE, &old), 0);
+	check_int(gmp_close(fd), 0);
+	check_int(gmp_close(s.listener), 0);
+	end(&s, 0);
+}
+static void emfile(void **state) { (void)state, run_on_all(emfile_main, NULL); }
+
+/* ---- the end ------------------------------------------------------------------------------------------------------------- */
+
+/* Handlers that are busy have until the drain deadline; then they are cancelled. */
+static void drain_main(void *arg)
+{
+	bool idle = arg != NULL;
+	Srv s = {.opts.drain = 5 * GMP_MSEC};
+	begin(&s, idle);
+	int fd[4];
+	for (int i = 0; i < 4; i++) {
+		fd[i] = dial_to(s.listener);
+		ask(fd[i], "hello");
+	}
+	check_int(gmp_write(fd[0], "S", 1), 1);
+	check_int(gmp_write(fd[1], "S", 1), 1);
+	while (get(&s.stopped) < 2)
+		gmp_sleep(50 * GMP_USEC);
+	int64_t t = gmp_now();
+	check_int(gmp_close(s.listener), 0);
+	for (int i = 0; i < 4; i++)
+		expect_end(fd[i]);
+	end(&s, 0);
+	check(gmp_now() - t >= 5 * GMP_MSEC);
+	check_int(s.cancelled, idle ? 2 : 4);
+}
+static void drain(void **state) { (void)state, run_on_all(drain_main, NULL); }
+static void drain_idle(void **state) { (void)state, run_on_all(drain_main, ""); }
+
+/* A handler that is answering when serving ends gets its answer out. */
+static void finish_work_main(void *arg)
+{
+	(void)arg;
+	Srv s = {.opts.drain = 20 * GMP_SEC};
+	begin(&s, true);
+	int fd = dial_to(s.listener);
+	ask(fd, "hello");
+	check_int(gmp_write(fd, "S", 1), 1);
+	while (get(&s.stopped) < 1)
+		gmp_sleep(50 * GMP_USEC);
+	check_int(gmp_close(s.listener), 0);
+	check_int(gmp_chan_send(s.stuck, NULL), 0);
+	char b[10];
+	check_int(gmp_read_until(fd, b, 10, SOON), 1);
+	expect_end(fd);
+	end(&s, 0);
+	check_int(s.cancelled, 0);
+}
+static void finish_work(void **state) { (void)state, run_on_all(finish_work_main, NULL); }
+
+/* Ends while clients come and go and talk. */
+static void hammer(void *arg)
+{
+	Srv *s = arg;
+	char a[32], b[10];
+	snprintf(a, sizeof a, "127.0.0.1:%d", s->r);
+	for (;;) {
+		int fd = gmp_dial("tcp", a, SOON);
+		if (fd < 0)
+			return;
+		for (int k = 0; k < 3; k++)
+			if (gmp_write_until(fd, "hello", 5, SOON) != 5 || gmp_read_full(fd, b, 5, SOON) != 5)
+				break;
+		check_int(gmp_close(fd), 0);
+	}
+}
+
+static void busy_end_main(void *arg)
+{
+	bool idle = arg != NULL;
+	for (int round = 0; round < 6; round++) {
+		Srv s = {.opts.drain = round % 2 ? 20 * GMP_SEC : 0};
+		begin(&s, idle);
+		s.r = port_of(s.listener);
+		gmp_g *g[8];
+		for (int i = 0; i < 8; i++)
+			g[i] = start(hammer, &s);
+		while (get(&s.started) < 50)
+			gmp_sleep(50 * GMP_USEC);
+		check_int(round % 3 ? gmp_close(s.listener) : gmp_cancel(s.g), 0);
+		for (int i = 0; i < 8; i++)
+			finish(g[i]);
+		end(&s, round % 3 ? 0 : -ECANCELED);
+	}
+}
+static void busy_end(void **state) { (void)state, run_on_all(busy_end_main, NULL); }
+static void busy_end_idle(void **state) { (void)state, run_on_all(busy_end_main, ""); }
+
+/* gmp_shutdown in the middle: everything is cancelled at once. */
+static void shut_main(void *arg)
+{
+	Srv *s = arg;
+	begin(s, s->idle);
+	int fd[5];
+	for (int i = 0; i < 5; i++)
+		ask(fd[i] = dial_to(s->listener), "hello");
+	gmp_shutdown();
+	for (int i = 0; i < 5; i++)
+		check_int(gmp_close(fd[i]), 0);
+}
+static void shut(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 4; k++) {
+		Srv s = {.idle = k % 2, .opts.drain = 20 * GMP_SEC};
+		assert_int_equal(run_result(1 + k / 2, shut_main, &s), -ECANCELED);
+		assert_int_equal(s.r, -ECANCELED);
+		assert_int_equal(s.now, 0);
+		gmp_chan_free(s.stuck);
+	}
+}
+
+static void bad_main(void *arg)
+{
+	(void)arg;
+	int l = listen_tcp();
+	gmp_serve_opts o = {.max_conns = -1};
+	check_int(gmp_serve(l, NULL, NULL, NULL), -EINVAL);
+	check_int(gmp_serve_idle(l, NULL, NULL, NULL), -EINVAL);
+	check_int(gmp_serve(l, handler, NULL, &o), -EINVAL);
+	o = (gmp_serve_opts){.reserved = {1}};
+	check_int(gmp_serve(l, handler, NULL, &o), -EINVAL);
+	check_int(gmp_serve(-1, handler, NULL, NULL), -EBADF);
+	check_int(gmp_close(l), 0);
+	check_int(gmp_serve(l, handler, NULL, NULL), -EBADF);
+	int fd[2];
+	check_int(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	check_int(gmp_serve(fd[0], handler, NULL, NULL), -EINVAL); /* it does not listen; it is closed all the same */
+	check_int(gmp_close(fd[0]), -EBADF);
+	check_int(gmp_close(fd[1]), 0);
+}
+static void bad(void **state)
+{
+	(void)state;
+	run_on_all(bad_main, NULL);
+	assert_int_equal(gmp_serve(0, handler, NULL, NULL), -ENOTSUP);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(usual),
+	        cmocka_unit_test(usual_idle),
+	        cmocka_unit_test(no_stack),
+	        cmocka_unit_test(limit),
+	        cmocka_unit_test(limit_idle),
+	        cmocka_unit_test(limit_end),
+	        cmocka_unit_test(emfile),
+	        cmocka_unit_test(drain),
+	        cmocka_unit_test(drain_idle),
+	        cmocka_unit_test(finish_work),
+	        cmocka_unit_test(busy_end),
+	        cmocka_unit_test(busy_end_idle),
+	        cmocka_unit_test(shut),
+	        cmocka_unit_test(bad),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
