@@ -11,7 +11,7 @@
 	X(scheddetail, 0, "1: schedtrace prints every P, M and G too") \
 	X(membarrier, 1, "0: pay a fence at each entry instead of membarrier(2)") \
 	X(guard, 2, "stack guards: 2 MADV_GUARD_INSTALL, 1 mprotect within a budget, 0 canary only") \
-	X(guardbudget, -1, "most mprotect guards; -1: half of vm.max_map_count") \
+	X(guardbudget, -1, "most mprotect guards; -1: as many as take half of vm.max_map_count") \
 	X(colour, 1, "0: no colouring of stack tops") \
 	X(lazystack, 1, "0: bind the stack at spawn") \
 	X(runnext, 1, "0: a readied coroutine goes to the tail of the queue") \

@@ -120,7 +120,7 @@ static alwaysinline void gfput(P *p, G *gp)
 }
 
 /* Back to where Gs come from, by whoever the M is. */
-static void gfput_any(M *m, G *gp)
+static alwaysinline void gfput_any(M *m, G *gp)
 {
 	gp->flags = 0;
 	gp->detached = 0;
@@ -210,36 +210,9 @@ static alwaysinline bool spawn_plain(M *m)
 	return likely(m && !(load_relaxed(&sched.hints) & HINT_ENDING) && gmp__debug.lazystack);
 }
 
-/* For gmp_waitgroup_spawn: fn finds x and y in its G, in waitobj and waitq, which nobody reads before it parks.
- * 1: it takes gmp__newproc. */
-int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y)
+/* A coroutine without attributes, by a coroutine. *out (unless NULL) gets the handle. x and y: see gmp__newproc_with. */
+static alwaysinline int spawn_now(M *m, G **out, gmp_fn *fn, void *arg, void *pc, void *x, void *y)
 {
-	M *m = getm();
-	if (!spawn_plain(m))
-		return 1;
-	m = enter_m(m);
-	P *p = m->p;
-	G *gp = gfget(m, p);
-	if (unlikely(!gp)) {
-		leave(m);
-		return -ENOMEM;
-	}
-	gp->fn = fn;
-	gp->sg.elem = arg;
-	gp->spawnpc = pc;
-	gp->waitobj = x;
-	gp->waitq = y;
-	newid(p, gp);
-	submit_new(m, p, gp);
-	leave(m);
-	return 0;
-}
-
-int gmp_spawn(gmp_fn *fn, void *arg)
-{
-	M *m = getm();
-	if (unlikely(!spawn_plain(m)))
-		return gmp__newproc(NULL, NULL, fn, arg, caller_pc(), NULL, 0, NULL);
 	if (unlikely(!fn))
 		return -EINVAL;
 	m = enter_m(m);
@@ -251,11 +224,35 @@ int gmp_spawn(gmp_fn *fn, void *arg)
 	}
 	gp->fn = fn;
 	gp->sg.elem = arg;
-	gp->spawnpc = caller_pc();
+	gp->spawnpc = pc;
+	if (x) {
+		gp->waitobj = x;
+		gp->waitq = y;
+	}
+	if (out) {
+		gp->flags = GF_JOINABLE;
+		*out = gp;
+	}
 	newid(p, gp);
 	submit_new(m, p, gp);
 	leave(m);
 	return 0;
+}
+
+/* For gmp_waitgroup_spawn: fn finds x and y in its G, in waitobj and waitq, which nobody reads before it parks.
+ * 1: it takes gmp__newproc. */
+int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y)
+{
+	M *m = getm();
+	return spawn_plain(m) ? spawn_now(m, NULL, fn, arg, pc, x, y) : 1;
+}
+
+int gmp_spawn(gmp_fn *fn, void *arg)
+{
+	M *m = getm();
+	if (spawn_plain(m))
+		return spawn_now(m, NULL, fn, arg, caller_pc(), NULL, NULL);
+	return gmp__newproc(NULL, NULL, fn, arg, caller_pc(), NULL, 0, NULL);
 }
 
 /* The general form. copy/size: gmp_spawn_copy's argument. grp: member of (counted by the caller already). */
@@ -367,13 +364,16 @@ int gmp_spawn_copy(gmp_fn *fn, const void *args, size_t size)
 
 int gmp_spawn_attr(gmp_g **out, const gmp_attr *attr, gmp_fn *fn, void *arg)
 {
+	M *m = getm();
+	if (likely(!attr) && spawn_plain(m))
+		return spawn_now(m, out, fn, arg, caller_pc(), NULL, NULL);
 	return gmp__newproc(out, attr, fn, arg, caller_pc(), NULL, 0, NULL);
 }
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* A joinable G has ended: JN-1. True: nobody will join, the descriptor is the caller's. */
-static bool finish_join(M *m, G *gp)
+static alwaysinline bool finish_join(M *m, G *gp)
 {
 	olock(&gp->joinlock);
 	if (gp->detached) {
@@ -397,10 +397,11 @@ static bool finish_join(M *m, G *gp)
 }
 
 /* The bookkeeping of an end; the stack is no more in use or stays the caller's business. */
-static void g_gone(M *m, G *gp)
+static alwaysinline void g_gone(M *m, G *gp)
 {
 	if (gp->flags & GF_JOINABLE) {
-		ext_free(gp);
+		if (unlikely(gp->ext != NULL))
+			ext_free(gp);
 		if (!finish_join(m, gp))
 			return;
 		store_relaxed(&gp->status, (uint8_t)Gidle);
@@ -476,7 +477,7 @@ gmp__gobuf *gmp__goexit(void)
 /* ---- join -------------------------------------------------------------------------------------------------------- */
 
 /* joinlock is held. What to tell the caller at once; 1: wait. */
-static int join_check(M *m, G *g)
+static alwaysinline int join_check(M *m, G *g)
 {
 	if (!(load_relaxed(&g->flags) & GF_JOINABLE) || g->detached)
 		return -EINVAL;

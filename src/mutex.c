@@ -116,21 +116,21 @@ static alwaysinline bool lock_fast(gmp_mutex *mu)
 	return word_step(m, word_of(mu), lock_step, likely(m != NULL) ? held_by(m->curg) : 0);
 }
 
-gmp__sw gmp__mutex_lock(gmp_mutex *mu)
+gmp__sw gmp__mutex_lock(gmp_mutex *m)
 {
-	if (likely(lock_fast(mu)))
+	if (likely(lock_fast(m)))
 		return (gmp__sw){0, NULL};
-	return lock_slow(mu, GMP_FOREVER, false);
+	return lock_slow(m, GMP_FOREVER, false);
 }
 
-int gmp_mutex_lock_until(gmp_mutex *mu, int64_t deadline)
+int gmp_mutex_lock_until(gmp_mutex *m, int64_t deadline)
 {
-	return likely(lock_fast(mu)) ? 0 : (int)lock_slow(mu, deadline, false).r;
+	return likely(lock_fast(m)) ? 0 : (int)lock_slow(m, deadline, false).r;
 }
 
-int gmp_mutex_trylock(gmp_mutex *mu)
+int gmp_mutex_trylock(gmp_mutex *m)
 {
-	int r = gmp_mutex_lock_until(mu, 0);
+	int r = gmp_mutex_lock_until(m, 0);
 	return r == -ETIMEDOUT ? -EAGAIN : r;
 }
 
@@ -178,8 +178,8 @@ static outofline void unlock_slow(gmp_mutex *mu)
 	leave(m);
 }
 
-void gmp_mutex_unlock(gmp_mutex *mu)
+void gmp_mutex_unlock(gmp_mutex *m)
 {
-	if (unlikely(!word_step(getm(), word_of(mu), unlock_step, 0)))
-		unlock_slow(mu);
+	if (unlikely(!word_step(getm(), word_of(m), unlock_step, 0)))
+		unlock_slow(m);
 }

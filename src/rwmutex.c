@@ -85,16 +85,16 @@ static outofline int rlock_slow(gmp_rwmutex *l, int64_t deadline)
 	return r;
 }
 
-int gmp_rwmutex_rlock_until(gmp_rwmutex *l, int64_t deadline)
+int gmp_rwmutex_rlock_until(gmp_rwmutex *m, int64_t deadline)
 {
-	return likely(word_step(getm(), word_of(l), rlock_step, 0)) ? 0 : rlock_slow(l, deadline);
+	return likely(word_step(getm(), word_of(m), rlock_step, 0)) ? 0 : rlock_slow(m, deadline);
 }
 
-int gmp_rwmutex_rlock(gmp_rwmutex *l) { return gmp_rwmutex_rlock_until(l, GMP_FOREVER); }
+int gmp_rwmutex_rlock(gmp_rwmutex *m) { return gmp_rwmutex_rlock_until(m, GMP_FOREVER); }
 
-int gmp_rwmutex_tryrlock(gmp_rwmutex *l)
+int gmp_rwmutex_tryrlock(gmp_rwmutex *m)
 {
-	int r = gmp_rwmutex_rlock_until(l, 0);
+	int r = gmp_rwmutex_rlock_until(m, 0);
 	return r == -ETIMEDOUT ? -EAGAIN : r;
 }
 
@@ -112,10 +112,10 @@ static outofline void runlock_slow(gmp_rwmutex *l)
 	leave(m);
 }
 
-void gmp_rwmutex_runlock(gmp_rwmutex *l)
+void gmp_rwmutex_runlock(gmp_rwmutex *m)
 {
-	if (unlikely(!word_step(getm(), word_of(l), runlock_step, 0)))
-		runlock_slow(l);
+	if (unlikely(!word_step(getm(), word_of(m), runlock_step, 0)))
+		runlock_slow(m);
 }
 
 /* ---- writers ----------------------------------------------------------------------------------------------------- */
@@ -147,16 +147,16 @@ static outofline int lock_slow(gmp_rwmutex *l, int64_t deadline)
 	return r;
 }
 
-int gmp_rwmutex_lock_until(gmp_rwmutex *l, int64_t deadline)
+int gmp_rwmutex_lock_until(gmp_rwmutex *m, int64_t deadline)
 {
-	return likely(word_step(getm(), word_of(l), lock_step, 0)) ? 0 : lock_slow(l, deadline);
+	return likely(word_step(getm(), word_of(m), lock_step, 0)) ? 0 : lock_slow(m, deadline);
 }
 
-int gmp_rwmutex_lock(gmp_rwmutex *l) { return gmp_rwmutex_lock_until(l, GMP_FOREVER); }
+int gmp_rwmutex_lock(gmp_rwmutex *m) { return gmp_rwmutex_lock_until(m, GMP_FOREVER); }
 
-int gmp_rwmutex_trylock(gmp_rwmutex *l)
+int gmp_rwmutex_trylock(gmp_rwmutex *m)
 {
-	int r = gmp_rwmutex_lock_until(l, 0);
+	int r = gmp_rwmutex_lock_until(m, 0);
 	return r == -ETIMEDOUT ? -EAGAIN : r;
 }
 
@@ -174,8 +174,8 @@ static outofline void unlock_slow(gmp_rwmutex *l)
 	leave(m);
 }
 
-void gmp_rwmutex_unlock(gmp_rwmutex *l)
+void gmp_rwmutex_unlock(gmp_rwmutex *m)
 {
-	if (unlikely(!word_step(getm(), word_of(l), unlock_step, 0)))
-		unlock_slow(l);
+	if (unlikely(!word_step(getm(), word_of(m), unlock_step, 0)))
+		unlock_slow(m);
 }

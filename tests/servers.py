@@ -186,8 +186,11 @@ class Proxy(Echo):
         super().setUp()
 
     def tearDown(self):
-        super().tearDown()
-        self.assertEqual(self.target.stop()[0], 0)
+        try:
+            super().tearDown()
+        finally:
+            status, _ = self.target.stop()
+        self.assertEqual(status, 0)
 
     def test_target_gone(self):
         self.target.stop()
