@@ -4,10 +4,10 @@
  *   CV-1 A waiter is on the queue before its mutex is free. So whoever changes the condition under the mutex finds it
  *        there, and signal may look at SW_WAIT without the lock byte: it misses only waiters that began to wait after
  *        what the caller did under the mutex.
- *   CV-2 One signal ends one wait, and no wait ends otherwise but by its deadline or a cancellation; each waiter ends by
- *        exactly one of them (the claim, PK-2), so a signal is never spent on one who is leaving.
+ *   CV-2 One signal ends one wait, and no wait ends otherwise but by its deadline or a cancellation; each waiter ends
+ *        by exactly one of them (the claim, PK-2), so a signal is never spent on one who is leaving.
  *   CV-3 wait returns with the mutex locked, whatever it returns: the lock after the wait is not cancellable.
- *   CV-4 signal and broadcast touch neither cond nor mutex once the lock byte is free (SY-2); a waiter returns later. */
+ *   CV-4 signal and broadcast touch neither cond nor mutex once the lock byte is free (SY-2); waiters return later. */
 #include "sync.h"
 
 static int wait(gmp_cond *c, gmp_mutex *mu, int64_t deadline)

@@ -3,6 +3,7 @@
  * Read-only. gmp_dump stops the world for the time of its walk, so descriptors and their extensions hold still. */
 #include "dump.h"
 #include "chan.h"
+#include "netpoll.h"
 #include <dlfcn.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -80,6 +81,10 @@ static void put_wait(Out *o, const G *gp)
 		put(o, " %p", obj);
 		if (((const gmp_mutex *)obj)->gmp__spare)
 			put(o, " held by coroutine %u", ((const gmp_mutex *)obj)->gmp__spare);
+		break;
+	case WAIT_IO_READ:
+	case WAIT_IO_WRITE:
+		put(o, " on descriptor %d", ((const PollDesc *)obj)->fd);
 		break;
 	default:
 		if (obj)

@@ -193,15 +193,21 @@ static alwaysinline void submit_new(M *m, P *p, G *gp)
 		gmp__wakep_hint(m, p);
 }
 
-static void submit_foreign(G *gp)
+/* False: the last coroutine has ended in this moment, nobody would run gp. */
+static bool submit_foreign(G *gp)
 {
 	gp->id = fetch_add_relaxed(&sched.idgen, 16u) + 1;
-	gstatus(gp, Gidle, Grunnable);
 	lock(&sched.lock);
+	if (sched.done) {
+		unlock(&sched.lock);
+		return false;
+	}
+	gstatus(gp, Gidle, Grunnable);
 	store_relaxed(&sched.nspawned, sched.nspawned + 1);
 	gmp__globrunqput(gp);
 	unlock(&sched.lock);
 	gmp__wakep();
+	return true;
 }
 
 /* False: it takes gmp__newproc. */
@@ -323,18 +329,28 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
 	if (p) {
 		newid(p, gp);
 		submit_new(m, p, gp);
-	} else {
-		submit_foreign(gp);
+	} else if (!submit_foreign(gp)) {
+		e = -ESRCH;
+		goto fail;
 	}
 	leave(m);
 	return 0;
 nomem:
+	e = -ENOMEM;
+fail:
 	if (gp) {
+		if (gp->stack) {
+#if TSAN_BUILD || ASAN_BUILD
+			gmp__san_fiber_destroy(&gp->san);
+#endif
+			gmp__stack_free_slow(NULL, gp->stack);
+			gp->stack = NULL;
+		}
 		ext_free(gp);
 		gfput_any(m, gp);
 	}
 	leave(m);
-	return -ENOMEM;
+	return e;
 }
 
 /* From inside the runtime (a timer): m holds a P. Out of memory: the coroutine is left out, said on stderr. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * group.c - groups of coroutines: spawned together, waited for together, cancelled together.
  *
- *   GR-1 A member counts from gmp_group_spawn's call until its function and the destructors of its values have returned.
- *        It is on the list from its creation on; a group that was cancelled in between marks it then.
+ *   GR-1 A member counts from gmp_group_spawn's call until its function and the destructors of its values have
+ *        returned. It is on the list from its creation on; a group that was cancelled in between marks it then.
  *   GR-2 Everything is done under the group's lock; leaving lets go of the lock as its last access to the group, after
  *        the last member has taken the waiters off. So gmp_group_free may free when its wait has returned.
- *   GR-3 Cancelling walks the list while the world is stopped and sched.foreign is held: nobody is inside the runtime, so
- *        the lock is free (CA-1). */
+ *   GR-3 Cancelling walks the list while the world is stopped and sched.foreign is held: nobody is inside the runtime,
+ *        so the lock is free (CA-1). */
 #include "sync.h"
 #include <stdlib.h>
 

@@ -126,6 +126,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 	sched.maxm = cfg->max_threads ? cfg->max_threads : 10000;
 	sched.ticksinit = gmp__debug.tick > 0 ? (uint32_t)gmp__debug.tick : 61;
 	sched.embedded = embedded;
+	sched.starting = !embedded;
 	sched.done = sched.deadlocked = sched.threadwarned = 0;
 	sched.npidle = sched.nmidle = sched.mcount = sched.nlockedidle = sched.ntransit = 0;
 	sched.pidle = NULL;
@@ -183,6 +184,20 @@ static void teardown(void)
 	unlock(&sched.foreign);
 }
 
+/* A P for m, or for a new M. There may be none: foreign threads take part already, and have started Ms. */
+static void first_p(M *m)
+{
+	lock(&sched.foreign); /* PO-8: nobody stops the world meanwhile */
+	lock(&sched.lock);
+	P *p = gmp__pidleget();
+	if (p && m)
+		gmp__acquirep(m, p);
+	unlock(&sched.lock);
+	if (p && !m)
+		gmp__startm(p, false);
+	unlock(&sched.foreign);
+}
+
 /* ---- gmp_run ----------------------------------------------------------------------------------------------------- */
 
 int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
@@ -201,12 +216,13 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 	M *m = gmp__m0_init();
 	gmp__setm(m);
 	e = gmp__fault_thread_init();
-	lock(&sched.lock);
-	gmp__acquirep(m, gmp__pidleget());
-	unlock(&sched.lock);
+	first_p(m);
 	if (e == 0 && (e = gmp__sysmon_start()) == 0) {
 		e = gmp__newproc(NULL, NULL, fn, arg, (void *)fn, NULL, 0, NULL);
 		(void)enter_m(m); /* newproc left the runtime; g0 is in it always */
+		lock(&sched.lock);
+		sched.starting = 0;
+		unlock(&sched.lock);
 		if (e == 0)
 			gmp__schedule(m);
 		gmp__m_leave(m);
@@ -237,10 +253,7 @@ int gmp_start(const gmp_config *cfg)
 	}
 	e = gmp__sysmon_start();
 	if (e == 0) {
-		lock(&sched.lock);
-		P *p = gmp__pidleget();
-		unlock(&sched.lock);
-		gmp__startm(p, false);
+		first_p(NULL);
 		if (sched.mcount == 0) {
 			gmp__sysmon_stop();
 			e = -EAGAIN;

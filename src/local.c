@@ -3,8 +3,8 @@
  *
  * A key is the index of its slot and, above it, the slot's generation: odd while the slot is in use, moved on by create
  * and delete. So a key of the past, and a value set under it, are told from those of the slot's next owner.
- *   LO-1 A slot's destructor is written before its generation becomes odd. A reader that finds the generation of its key
- *        both before and after it read the destructor has the right one.
+ *   LO-1 A slot's destructor is written before its generation becomes odd. A reader that finds the generation of its
+ *        key both before and after it read the destructor has the right one.
  *   LO-2 Values are touched by their own coroutine (thread) only. */
 #include "proc.h"
 #include <stdlib.h>

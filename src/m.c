@@ -219,23 +219,21 @@ void gmp__handoffp(P *p)
 
 /* ---- coroutines locked to a thread -------------------------------------------------------------------------------- */
 
-/* m, whose lockedg is not running, waits until somebody found that G and brought a P. That may have happened already, since
- * the coroutine parked: then m goes on with the P that it still has (LM-1). */
+/* LM-1 Whoever finds a G that is locked to M lm sets lm->lockedready, under sched.lock, and sees to it that lm has a P: its
+ *      own, if it has not let go of that since the G parked or queued up, else the finder's. lm looks at lockedready before it
+ *      lets go of a P and before it sleeps. */
+
+/* m, whose lockedg is not running, waits until somebody found that G. */
 void gmp__stoplockedm(M *m)
 {
 	lock(&sched.lock);
-	if (m->p) {
-		if (m->lockedready) {
-			m->lockedready = 0;
-			unlock(&sched.lock);
-			return;
-		}
+	if (m->p && !m->lockedready) {
 		P *p = gmp__releasep(m);
 		unlock(&sched.lock);
 		gmp__handoffp(p);
 		lock(&sched.lock);
 	}
-	if (!sched.done && !m->p) {
+	if (!sched.done && !m->lockedready) {
 		store_relaxed(&sched.nlockedidle, sched.nlockedidle + 1);
 		gmp__checkdone();
 		unlock(&sched.lock);
@@ -243,10 +241,11 @@ void gmp__stoplockedm(M *m)
 		lock(&sched.lock);
 		store_relaxed(&sched.nlockedidle, sched.nlockedidle - 1);
 	}
+	m->lockedready = 0;
 	unlock(&sched.lock);
 }
 
-/* m picked gp, which belongs to another M: that one gets m's P, unless it still has its own (LM-1). */
+/* m picked gp, which belongs to another M. */
 void gmp__startlockedm(M *m, G *gp)
 {
 	M *lm = gp->ext->lockedm;
@@ -268,6 +267,7 @@ void gmp__startlockedm(M *m, G *gp)
 	}
 	(void)gmp__releasep(m);
 	gmp__acquirep(lm, p);
+	lm->lockedready = 1;
 	unlock(&sched.lock);
 	gmp__notewakeup(&lm->park);
 }

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * mutex.c - gmp_mutex, after Go's sync.Mutex.
  *
- * The word: lock byte, flags, and the id of the holder in the upper half (for reports). Two modes. Normal: unlock leaves
- * the mutex free and wakes the first waiter, who competes with newcomers; they are running already, so they mostly win,
- * and nobody pays a switch for each lock. A waiter that was woken in vain queues at the head again. Starving: once it
- * has waited for 1 ms like that, the mutex is handed to it, and from then on from waiter to waiter, until one has waited
- * less or is the last.
+ * The word: lock byte, flags, and the id of the holder in the upper half (for reports). Two modes. Normal: unlock
+ * leaves the mutex free and wakes the first waiter, who competes with newcomers; they are running already, so they
+ * mostly win, and nobody pays a switch for each lock. A waiter that was woken in vain queues at the head again.
+ * Starving: once it has waited for 1 ms like that, the mutex is handed to it, and from then on from waiter to waiter,
+ * until one has waited less or is the last.
  *   MU-1 MU_STARVING implies MU_LOCKED: the mutex is never free while waiters starve, so newcomers cannot take it.
  *   MU-2 At most one waiter was woken and has not yet tried (MU_WOKEN); it clears the flag itself when it takes the
  *        mutex, queues again or gives up. It gives up only while the mutex is locked, so the next unlock looks at the
  *        queue: no wake-up is lost.
  *   MU-3 A waiter that the mutex was handed to (result 0) holds it, whatever else happened to it meanwhile.
- *   MU-4 unlock's last access is the store that frees or hands over the mutex (SY-2). The waiter it wakes is still inside
- *        its lock call, so neither G nor Sudog goes away; the next holder may free the mutex. */
+ *   MU-4 unlock's last access is the store that frees or hands over the mutex (SY-2). The waiter it wakes is still
+ *        inside its lock call, so neither G nor Sudog goes away; the next holder may free the mutex.
+ * Model: tests/model_mutex.c. */
 #include "sync.h"
 
 enum {

@@ -183,7 +183,6 @@ static int listen_one(const Net *net, const Addr *a, socklen_t len, bool dual)
 		(void)gmp_close(fd);
 		return e;
 	}
-	(void)fetch_or_seqcst(&gmp__netpoll_find(fd)->flags, stream ? PD_LISTEN : 0u);
 	return fd;
 }
 

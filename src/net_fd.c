@@ -59,11 +59,11 @@ static uint32_t users_now(PollDesc *pd)
 
 static void reset(PollDesc *pd)
 {
-	(void)fetch_and_seqcst(&pd->flags, ~(uint32_t)PD_PERFD);
+	store_release(&pd->flags, 0u);
 	store_release(&pd->tag, pd->tag + 1);
 	store_relaxed(&pd->word[IO_R], (uintptr_t)IO_NIL);
 	store_relaxed(&pd->word[IO_W], (uintptr_t)IO_NIL);
-	pd->drained[IO_R] = pd->drained[IO_W] = pd->burst = 0;
+	pd->drained[IO_R] = pd->drained[IO_W] = 0;
 }
 
 /* FD-3: the last reference is gone. closer: who waits for that, or NULL. */
@@ -94,7 +94,7 @@ int gmp__fd_ref(int fd, PollDesc **out)
 {
 	PollDesc *pd = *out = gmp__netpoll_desc(fd);
 	if (!pd)
-		return fd < 0 ? -EBADF : -ENOMEM;
+		return fd < 0 || fd >= NETPOLL_MAXFD ? -EBADF : -ENOMEM;
 	uint32_t u = users_now(pd);
 	while (!(u & FD_CLOSING))
 		if (cas_acqrel(&pd->users, &u, u + FD_REF))
@@ -204,7 +204,7 @@ int gmp__fd_enter_raw(int fd, uint32_t turns, int64_t deadline, PollDesc **out)
 {
 	PollDesc *pd = gmp__netpoll_desc(fd);
 	if (!pd)
-		return fd < 0 ? -EBADF : -ENOMEM;
+		return fd < 0 || fd >= NETPOLL_MAXFD ? -EBADF : -ENOMEM;
 	if (turns & FD_RTURN) {
 		int e = take_turn(pd, FD_RTURN, deadline);
 		if (e)
@@ -271,8 +271,10 @@ outofline int gmp__fd_adopt(PollDesc *pd)
 			st.st_mode = S_IFREG;
 		if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode))
 			flags |= PD_FILE;
+		if (S_ISFIFO(st.st_mode))
+			flags |= PD_PIPE;
 		/* Terminals and inherited pipes are shared with processes that would choke on O_NONBLOCK. */
-		else if (!(fl & O_NONBLOCK) && (S_ISCHR(st.st_mode) || fd <= STDERR_FILENO))
+		if (!(flags & PD_FILE) && !(fl & O_NONBLOCK) && (S_ISCHR(st.st_mode) || fd <= STDERR_FILENO))
 			flags |= PD_POLLFIRST;
 	}
 	if (!(fl & O_NONBLOCK) && !(flags & (PD_FILE | PD_POLLFIRST)) && fcntl(fd, F_SETFL, fl | O_NONBLOCK) != 0)
@@ -582,7 +584,10 @@ static int close_slow(PollDesc *pd)
 	store_relaxed(&gp->sg.g, (uintptr_t)gp);
 	gp->sg.elem = (void *)(uintptr_t)TURNQ_CLOSER;
 	queue_push_tail(&pd->turnq, &gp->sg.link);
+	/* The last user may be a thread that the runtime has never heard of: no deadlock report meanwhile. */
+	(void)fetch_add_seqcst(&sched.waitersnet, 1u);
 	int r = (int)finish_sw(park_sw(m, gp, WAIT_IO_WRITE, pd, &pd->turnq, &pd->lock));
+	(void)fetch_add_seqcst(&sched.waitersnet, -1u);
 	m = enter();
 	set_nocancel(gp, false);
 	leave(m);

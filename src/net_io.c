@@ -59,24 +59,24 @@ static ssize_t write_masked(int fd, const struct iovec *iov, int cnt)
 	return r;
 }
 
-/* To something that is no socket, where SIGPIPE cannot be asked off everywhere. */
+/* To a pipe. Ms block SIGPIPE, M0 and foreign threads may not. */
 static ssize_t write_quietly(int fd, const struct iovec *iov, int cnt)
 {
 #ifdef __linux__
 	static bool unknown;
 	if (!load_relaxed(&unknown)) {
 		ssize_t r = pwritev2(fd, iov, cnt, -1, RWF_NOSIGNAL);
-		if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL))
+		if (r >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS))
 			return r;
-		if (errno != EINVAL)
-			store_relaxed(&unknown, true);
+		store_relaxed(&unknown, true);
 	}
 #endif
 	return write_masked(fd, iov, cnt);
 }
 
-static ssize_t do_call(int fd, bool sock, const Req *rq)
+static ssize_t do_call(int fd, uint32_t kind, const Req *rq)
 {
+	bool sock = kind & PD_SOCKET, quietly = kind & PD_PIPE;
 	struct iovec one;
 	struct msghdr msg;
 	switch (rq->op) {
@@ -104,12 +104,14 @@ static ssize_t do_call(int fd, bool sock, const Req *rq)
 	case OP_WRITE:
 		if (sock)
 			return send(fd, rq->buf, rq->n, rq->flags | MSG_NOSIGNAL);
+		if (!quietly)
+			return write(fd, rq->buf, rq->n);
 		one.iov_base = rq->buf;
 		one.iov_len = rq->n;
 		return write_quietly(fd, &one, 1);
 	case OP_WRITEV:
 		if (!sock)
-			return write_quietly(fd, rq->buf, (int)rq->n);
+			return (quietly ? write_quietly : writev)(fd, rq->buf, (int)rq->n);
 		memset(&msg, 0, sizeof msg);
 		msg.msg_iov = rq->buf;
 		msg.msg_iovlen = rq->n;
@@ -122,12 +124,12 @@ static ssize_t do_call(int fd, bool sock, const Req *rq)
 }
 
 /* Result or negative errno; errno itself is kept out of the callers, who change threads. */
-static outofline ssize_t call(int fd, bool sock, const Req *rq)
+static outofline ssize_t call(int fd, uint32_t kind, const Req *rq)
 {
 	int e = errno;
 	ssize_t r;
 	do
-		r = do_call(fd, sock, rq);
+		r = do_call(fd, kind, rq);
 	while (r < 0 && (errno == EINTR || (rq->op == OP_ACCEPT && (errno == ECONNABORTED || errno == EPROTO))));
 	if (r < 0)
 		r = errno == EWOULDBLOCK ? -EAGAIN : -errno;
@@ -170,12 +172,12 @@ static outofline ssize_t blocking_op(PollDesc *pd, int dir, const Req *rq, int64
 		int e = gmp__fd_wait_level(pd, 1u << dir, deadline);
 		if (e < 0)
 			return e;
-		return call(pd->fd, flags & PD_SOCKET, rq);
+		return call(pd->fd, flags, rq);
 	}
 	if (gmp_cancelled())
 		return -ECANCELED;
 	gmp_blocking_enter();
-	ssize_t r = call(pd->fd, flags & PD_SOCKET, rq);
+	ssize_t r = call(pd->fd, flags, rq);
 	gmp_blocking_leave();
 	return r;
 }
@@ -206,7 +208,8 @@ static int io_wait(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 /* One operation; the caller has the turn. */
 static ssize_t io_step(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 {
-	bool sock = load_relaxed(&pd->flags) & PD_SOCKET, tried = false;
+	uint32_t kind = load_relaxed(&pd->flags);
+	bool tried = false;
 	for (;;) {
 		gmp__fd_note(pd, dir);
 		if (gmp__fd_closing(pd))
@@ -215,7 +218,7 @@ static ssize_t io_step(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 			return blocking_op(pd, dir, rq, deadline);
 		ssize_t r;
 		if (!pd->drained[dir] || (load_relaxed(&pd->flags) & PD_HUP) || deadline <= 0 || !getm()) {
-			r = call(pd->fd, sock, rq);
+			r = call(pd->fd, kind, rq);
 			tried = true;
 			if (r != -EAGAIN) {
 				pd->drained[dir] = is_short(pd, rq, r); /* IO-1 */
@@ -231,7 +234,7 @@ static ssize_t io_step(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 		if (r != 0) {
 			if (tried || gmp__fd_closing(pd))
 				return r;
-			ssize_t late = call(pd->fd, sock, rq); /* IO-3 */
+			ssize_t late = call(pd->fd, kind, rq); /* IO-3 */
 			return late == -EAGAIN ? r : late;
 		}
 	}

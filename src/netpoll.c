@@ -8,9 +8,9 @@
 
 /* ---- table: chunks that come with their first descriptor and stay ------------------------------------------------- */
 
-enum { CHUNK_SHIFT = 10, CHUNK = 1 << CHUNK_SHIFT, NCHUNKS = 16384 };
+enum { CHUNK_SHIFT = 10, CHUNK = 1 << CHUNK_SHIFT, NCHUNKS = NETPOLL_MAXFD / CHUNK };
 
-static PollDesc *table[NCHUNKS]; /* up to 16 M descriptors */
+static PollDesc *table[NCHUNKS];
 
 static outofline PollDesc *chunk_new(uint32_t i)
 {
@@ -108,7 +108,7 @@ static bool atfork_done;
 
 static const NetBackend *best(void)
 {
-#ifdef __linux__
+#if defined(__linux__) && !defined(GMP_OS_POSIX)
 	if (gmp__debug.netpoll == 0)
 		return &gmp__netpoll_epoll;
 #endif

@@ -25,19 +25,18 @@ enum { IO_R = 0, IO_W = 1 };            /* directions: index of word, seq, drain
 enum { IO_RBIT = 1, IO_WBIT = 2 };      /* the same as a set */
 enum { IO_NIL = 0, IO_READY = 1, IO_HOOKBIT = 2 };
 
-/* Flags of a PollDesc, all by read-modify-write. */
+/* Flags of a PollDesc, changed by read-modify-write only. */
 enum {
 	PD_KNOWN = 1,       /* the kind of descriptor has been found out, O_NONBLOCK is set where it may be */
 	PD_SOCKET = 2,      /* send(MSG_NOSIGNAL) works */
 	PD_TCP = 4,         /* a short count means: drained, or full */
 	PD_FILE = 8,        /* cannot be polled: blocking regions */
 	PD_POLLFIRST = 16,  /* shared with other processes that expect it to block: poll, then act */
-	PD_LISTEN = 32,
+	PD_PIPE = 32,       /* writing to it may raise SIGPIPE */
 	PD_HUP = 64,        /* end of stream or error is near: always try */
 	PD_URGENT = 128,    /* urgent data stop a read early: a short count means nothing */
 	PD_INR = 256,       /* the back end reports the direction (epoll) */
 	PD_INW = 512,
-	PD_PERFD = PD_KNOWN | PD_SOCKET | PD_TCP | PD_FILE | PD_POLLFIRST | PD_LISTEN | PD_HUP | PD_URGENT | PD_INR | PD_INW,
 };
 
 /* One descriptor; never freed, one cache line. Zero: nothing known. */
@@ -52,8 +51,7 @@ typedef struct PollDesc {
 	uint8_t lock;
 	uint8_t evlock;     /* NP-3; held for a few instructions, by Ms without a P too: always lockbyte */
 	uint8_t drained[2]; /* nothing to be had before the next event; by the holder of the turn */
-	uint8_t burst;      /* accept: connections to expect per event */
-	uint8_t spare[3];
+	uint32_t spare;
 } PollDesc;
 _Static_assert(sizeof(PollDesc) == 64, "an idle connection's budget: docs/memory");
 
@@ -82,6 +80,7 @@ typedef struct NetBackend {
 } NetBackend;
 extern const NetBackend gmp__netpoll_epoll, gmp__netpoll_poll;
 
+enum { NETPOLL_MAXFD = 1 << 24 };
 /* The descriptor's PollDesc; NULL: fd out of range, or no memory. Never blocks. */
 PollDesc *gmp__netpoll_desc(int fd);
 /* The same if there is one already. */

@@ -252,7 +252,7 @@ struct M {
 	int32_t id;
 	uint8_t exiting;    /* leaves when it gets to idle */
 	uint8_t is_m0;
-	uint8_t lockedready; /* lockedg was found before this M had let go of its P; under sched.lock */
+	uint8_t lockedready; /* lockedg was found, this M has a P for it; under sched.lock (LM-1, m.c) */
 	pthread_t handle; /* for the join at the end; written by who started it */
 	pthread_t thread; /* the same, written by the thread itself; 0 before */
 	uint64_t tid;     /* likewise */
@@ -305,6 +305,7 @@ struct Sched {
 	uint32_t nlockedidle; /* Ms that sleep for their locked G */
 	Queue gfree;       /* Gs that local lists had too many of */
 	uint32_t ngfree, slabuse; /* slabuse: Gs handed out of the newest slab */
+	uint8_t starting;  /* the main coroutine is not there yet: the end of others is not the end of the run */
 	uint8_t done;      /* every M leaves */
 	uint8_t deadlocked;
 	uint8_t threadwarned;

@@ -8,7 +8,8 @@
  *        bounded number of readers; and the readers that it held back go before the next writer.
  *   RW-3 A writer that leaves without the lock (deadline, cancellation) may have been all that held readers back: it
  *        looks at the queues once more before it returns (SY-4 would be too late).
- *   RW-4 The last access of an unlock is the store that lets others pass (SY-2). */
+ *   RW-4 The last access of an unlock is the store that lets others pass (SY-2).
+ * Model: tests/model_rwmutex.c. */
 #include "sync.h"
 
 enum {

@@ -103,7 +103,7 @@ void gmp__ready_slow(M *m, G *gp)
 	}
 	gstatus(gp, Gwaiting, Grunnable);
 	lock(&sched.lock);
-	sched.nforeignreadies++;
+	store_relaxed(&sched.nforeignreadies, sched.nforeignreadies + 1);
 	gmp__globrunqput(gp);
 	unlock(&sched.lock);
 	gmp__wakep();
@@ -129,7 +129,7 @@ void gmp__injectlist(M *m, Queue *q, uint32_t n)
 	for (Link *l = q->head; l; l = l->next)
 		gstatus(link2g(l), Gwaiting, Grunnable);
 	lock(&sched.lock);
-	sched.nforeignreadies += n;
+	store_relaxed(&sched.nforeignreadies, sched.nforeignreadies + n);
 	while ((gp = link2g(queue_pop_head(q))))
 		gmp__globrunqput(gp);
 	unlock(&sched.lock);
@@ -348,7 +348,7 @@ static void end_run(void)
 /* sched.lock is held. `self`: 1 if the caller is an M that is neither on midle nor polling. */
 static void checkdone(uint32_t self)
 {
-	if (sched.done || !quiescent(self))
+	if (sched.done || sched.starting || !quiescent(self))
 		return;
 	if (gmp__glive() == 0) {
 		if (!sched.embedded)

@@ -330,7 +330,7 @@ Stack *gmp__stack_alloc_slow(StackCache *c, size_t size)
 	}
 	if (n > 1) {
 		c->free = s->next;
-		c->n = n - 1;
+		store_relaxed(&c->n, n - 1);
 	}
 	gmp__san_stack_reuse(gmp__stack_lo(s), gmp__stack_hi(s));
 	return s;
@@ -369,7 +369,7 @@ static void spill(StackCache *c)
 	keep->next = NULL;
 	for (last = first; last->next; last = last->next)
 		;
-	c->n -= n;
+	store_relaxed(&c->n, c->n - n);
 	put_warm(&g.cls[stack_class(first)], first, last, n);
 }
 
@@ -396,7 +396,7 @@ void gmp__stack_free_slow(StackCache *c, Stack *s)
 		look(c, s);
 	s->next = c->free;
 	c->free = s;
-	c->n++;
+	store_relaxed(&c->n, c->n + 1);
 }
 
 void gmp__stack_cache_flush(StackCache *c)
@@ -408,7 +408,7 @@ void gmp__stack_cache_flush(StackCache *c)
 		last = last->next;
 	put_warm(&g.cls[stack_class(last)], c->free, last, c->n);
 	c->free = NULL;
-	c->n = 0;
+	store_relaxed(&c->n, 0u);
 }
 
 /* ---- looking at them --------------------------------------------------------------------------------------------- */

@@ -75,7 +75,8 @@ int gmp__timer_add(P *p, Timer *t)
 		return -ENOMEM;
 	}
 	t->p = p;
-	uint32_t i = ts->n++;
+	uint32_t i = ts->n;
+	store_relaxed(&ts->n, i + 1);
 	siftup(ts, i, (TimerSlot){t->when, t});
 	if (t->pos == 1)
 		set_min(ts);
@@ -86,7 +87,8 @@ int gmp__timer_add(P *p, Timer *t)
 static void remove_at(Timers *ts, uint32_t i)
 {
 	Timer *t = ts->heap[i].t;
-	TimerSlot last = ts->heap[--ts->n];
+	store_relaxed(&ts->n, ts->n - 1);
+	TimerSlot last = ts->heap[ts->n];
 	if (i != ts->n) {
 		if (i > 0 && ts->heap[(i - 1) / 4].when > last.when)
 			siftup(ts, i, last);

@@ -5,7 +5,8 @@
  *        takes all of them off the queue before: the zero and the free lock byte come in one store, the last access
  *        (SY-2). So wait may return and the memory go as soon as zero can be seen, by those who queued and by those who
  *        just look. It also may be used again at once: no waiter of the last round comes back to it.
- *   WG-2 Waiters queue only while the count is above zero, under the lock byte. */
+ *   WG-2 Waiters queue only while the count is above zero, under the lock byte.
+ * Model: tests/model_waitgroup.c. */
 #include "sync.h"
 
 /* Adds d to the count. To zero only if nobody waits. */

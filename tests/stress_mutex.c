@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * stress_mutex.c [seconds [procs]] - one mutex under everything at once: lock, deadlines, try, holders that yield, sleep
- * or compute, cancellation of waiters, foreign threads, Ps that come and go; and mutexes that are freed by their last
+ * stress_mutex.c [seconds [procs]] - one mutex under everything at once: lock, deadlines, try, holders that yield,
+ * sleep or compute, cancellation of waiters, foreign threads, Ps that come and go; and mutexes freed by their last
  * holder. Seed: GMP_TEST_SEED. MU-1..4 (mutex.c). */
 #include "testutil.h"
 #include <pthread.h>
@@ -144,7 +144,7 @@ static void storm(void *arg)
 	check(memcmp(&s->mu, &want, sizeof want) == 0);
 }
 
-/* ---- freed by the last holder -------------------------------------------------------------------------------------- */
+/* ---- freed by the last holder ------------------------------------------------------------------------------------ */
 
 typedef struct Counted {
 	gmp_mutex mu;

@@ -376,6 +376,8 @@ static void worker(void *arg)
 	uint64_t r = stream();
 	while (!over()) {
 		int op = (int)(test_rand(&r) % NOPS);
+		if ((op == OP_COMPUTE || op == OP_UNDECLARED) && test_rand(&r) % 8) /* they take long */
+			continue;
 		if (mask >> op & 1)
 			operate(op, &r);
 		gmp_checkpoint();
@@ -437,6 +439,64 @@ static void round_of(int procs, double seconds, bool foreign)
 	       atomic_load(&sent), atomic_load(&locks));
 }
 
+/* ---- short runs, and a foreign thread that does not care when they end -------------------------------------------------- */
+
+static void *meddler(void *arg)
+{
+	(void)arg;
+	uint64_t r = stream();
+	while (!atomic_load(&stop)) {
+		int e;
+		switch (test_rand(&r) % 4) {
+		case 0:
+			e = gmp_set_procs(1 + (int)(test_rand(&r) % 4));
+			check(e > 0 || e == -ESRCH);
+			break;
+		case 1:
+			e = gmp_spawn(child, (void *)(uintptr_t)test_rand(&r));
+			check(e == 0 || e == -ESRCH);
+			atomic_fetch_add(&born, e == 0);
+			break;
+		case 2:
+			op_chan(&r);
+			break;
+		default:
+			op_mutex(&r);
+		}
+		if (test_rand(&r) % 8 == 0)
+			usleep(test_rand(&r) % 100);
+	}
+	return NULL;
+}
+
+static void a_little(void *arg)
+{
+	uint64_t r = (uint64_t)(uintptr_t)arg;
+	op_spawn(&r);
+	op_chan(&r);
+}
+
+static void short_runs(int procs, double seconds)
+{
+	for (int i = 0; i < NCHAN; i++)
+		check((chan[i] = gmp_chan_new(sizeof(long), (size_t)i)));
+	atomic_store(&children, 0);
+	atomic_store(&born, 0);
+	atomic_store(&stop, false);
+	pthread_t t;
+	check_int(pthread_create(&t, NULL, meddler, NULL), 0);
+	uint64_t r = stream();
+	int n = 0;
+	for (int64_t end = gmp_now() + (int64_t)(seconds * 1e9); gmp_now() < end; n++)
+		check_int(run_result(procs, a_little, (void *)(uintptr_t)test_rand(&r)), 0);
+	atomic_store(&stop, true);
+	pthread_join(t, NULL);
+	check_int(atomic_load(&born), atomic_load(&children));
+	for (int i = 0; i < NCHAN; i++)
+		gmp_chan_free(chan[i]);
+	printf("procs %d: %d short runs, %ld coroutines\n", procs, n, atomic_load(&born));
+}
+
 int main(int argc, char **argv)
 {
 	double seconds = argc > 1 ? atof(argv[1]) : 0;
@@ -445,13 +505,14 @@ int main(int argc, char **argv)
 	if (argc > 4)
 		mask = (unsigned)strtoul(argv[4], NULL, 0);
 	if (seconds <= 0)
-		seconds = 0.5;
+		seconds = 0.9;
 	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	for (int procs = 1; procs <= 8; procs *= 2) {
 		if (only && procs != only)
 			continue;
-		round_of(procs, seconds / 2, false);
-		round_of(procs, seconds / 2, true);
+		round_of(procs, seconds / 3, false);
+		round_of(procs, seconds / 3, true);
+		short_runs(procs, seconds / 3);
 	}
 	for (int op = 0; op < NOPS; op++)
 		printf("%s%ld", op ? " " : "operations: ", atomic_load(&done[op]));

@@ -120,7 +120,7 @@ static void rwmutexes(uint64_t *seed)
 	free(o);
 }
 
-/* ---- cond: tokens, each with one signal ---------------------------------------------------------------------------- */
+/* ---- cond: tokens, each with one signal -------------------------------------------------------------------------- */
 
 typedef struct Tokens {
 	gmp_mutex mu;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * test_group.c - gmp_group: waiting for the members, cancelling them together, freeing, foreign threads, deadlocked runs. */
+ * test_group.c - gmp_group: waiting for members, cancelling them together, freeing, foreign threads, deadlock. */
 #include "testutil.h"
 #include <pthread.h>
 #include <signal.h>

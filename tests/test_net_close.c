@@ -115,41 +115,6 @@ static void close_busy_main(void *arg)
 }
 static void close_busy(void **state) { (void)state, run_on_all(close_busy_main, NULL); }
 
-/* Only one of several gmp_close calls gets the descriptor. */
-static void race_closer(void *arg)
-{
-	int *p = arg;
-	p[1] = gmp_close(p[0]);
-}
-
-static void close_race_main(void *arg)
-{
-	(void)arg;
-	for (int k = 0; k < 100; k++) {
-		int fd[2], p[3][2];
-		char b[10];
-		check_int(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
-		Call c = {.fd = fd[0], .buf = b, .n = 10, .deadline = SOON};
-		gmp_g *g = start(call_read, &c), *h[3];
-		until_waiting(1);
-		for (int i = 0; i < 3; i++) {
-			p[i][0] = fd[0];
-			h[i] = start(race_closer, p[i]);
-		}
-		int won = 0;
-		for (int i = 0; i < 3; i++) {
-			finish(h[i]);
-			check(p[i][1] == 0 || p[i][1] == -EBADF);
-			won += p[i][1] == 0;
-		}
-		check_int(won, 1);
-		finish(g);
-		check_int(c.r, -ECANCELED);
-		check_int(gmp_close(fd[1]), 0);
-	}
-}
-static void close_race(void **state) { (void)state, run_on_all(close_race_main, NULL); }
-
 /* NP-5: events of an earlier bearer of the number, kept alive by a duplicate that the library knows nothing of. */
 static void stale_events_main(void *arg)
 {
@@ -547,7 +512,6 @@ int main(void)
 	        cmocka_unit_test(close_wakes),
 	        cmocka_unit_test(close_listener),
 	        cmocka_unit_test(close_busy),
-	        cmocka_unit_test(close_race),
 	        cmocka_unit_test(stale_events),
 	        cmocka_unit_test(closed_elsewhere),
 	        cmocka_unit_test(cancel),

@@ -6,7 +6,7 @@
 
 enum { WAITERS = 100 }; /* enough for a heap of timers to grow */
 
-/* ---- waits with a deadline ----------------------------------------------------------------------------------------- */
+/* ---- waits with a deadline --------------------------------------------------------------------------------------- */
 
 typedef struct Objects {
 	gmp_mutex mu, held;
@@ -105,7 +105,7 @@ static void a_wait_without_memory_waits_for_nothing(void **state)
 		run_on(1, waits, &kind);
 }
 
-/* ---- spawn, values ------------------------------------------------------------------------------------------------- */
+/* ---- spawn, values ----------------------------------------------------------------------------------------------- */
 
 static atomic_int ran;
 

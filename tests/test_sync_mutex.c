@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * test_sync_mutex.c - gmp_mutex: exclusion, order, hand-off, deadlines, cancellation, foreign threads, lifetime, misuse. */
+ * test_sync_mutex.c - gmp_mutex: exclusion, order, hand-off, deadlines, cancellation, foreign threads, lifetime,
+ * misuse. */
 #include "testutil.h"
 #include <pthread.h>
 #include <stdatomic.h>
