@@ -301,6 +301,7 @@ int gmp_accept(int fd, struct sockaddr *addr, socklen_t *len);
 int gmp_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t deadline);
 /* Resolves, then tries each address until one connects. TCP_NODELAY is set. -EHOSTUNREACH name not found; -ETIMEDOUT. */
 int gmp_dial(const char *network, const char *address, int64_t deadline);
+/* The caller's own socket. After -ETIMEDOUT, -ECANCELED it may still connect: close it. Deadline 0: 0 or -EINPROGRESS. */
 int gmp_connect(int fd, const struct sockaddr *addr, socklen_t len, int64_t deadline);
 
 ssize_t gmp_read(int fd, void *buf, size_t n); /* 0: end of stream (or n is 0) */
@@ -324,7 +325,8 @@ ssize_t gmp_recvmsg(int fd, struct msghdr *msg, int flags);
 ssize_t gmp_recvmsg_until(int fd, struct msghdr *msg, int flags, int64_t deadline);
 ssize_t gmp_sendmsg(int fd, const struct msghdr *msg, int flags);
 ssize_t gmp_sendmsg_until(int fd, const struct msghdr *msg, int flags, int64_t deadline);
-/* All n bytes. n; fewer: end of stream (read) ; an error after some bytes were moved is returned by the next call. */
+/* All n bytes, in one turn: what several coroutines write this way is not mixed. n; fewer: end of stream (read), or an
+ * error after some bytes were moved, which the next call returns. */
 ssize_t gmp_read_full(int fd, void *buf, size_t n, int64_t deadline);
 ssize_t gmp_write_all(int fd, const void *buf, size_t n, int64_t deadline);
 

@@ -18,7 +18,7 @@
 
 typedef struct Slab {
 	struct Slab *next;
-	uint32_t n;
+	uint32_t n, used; /* used: so many were ever handed out; published with release, GD-1 */
 	G g[];
 } Slab;
 
@@ -40,16 +40,14 @@ static bool slab_new(void)
 	s->n = (uint32_t)((size - sizeof *s) / sizeof(G));
 	s->next = slabs;
 	store_release(&slabs, s);
-	sched.slabuse = 0;
 	return true;
 }
 
 void gmp__g_foreach(void (*f)(G *, void *), void *arg)
 {
 	for (Slab *s = load_acquire(&slabs); s; s = s->next)
-		for (uint32_t i = 0; i < s->n; i++)
-			if (load_relaxed(&s->g[i].sg.g))
-				f(&s->g[i], arg);
+		for (uint32_t i = 0, n = load_acquire(&s->used); i < n; i++)
+			f(&s->g[i], arg);
 }
 
 /* sched.lock is held. Up to `want` Gs to q. */
@@ -61,13 +59,14 @@ static uint32_t gfget_global(Queue *q, uint32_t want)
 		if (l) {
 			sched.ngfree--;
 		} else {
-			if (!slabs || sched.slabuse == slabs->n) {
+			if (!slabs || slabs->used == slabs->n) {
 				if ((k > 0 && want > 1) || !slab_new())
 					break;
 			}
-			G *gp = &slabs->g[sched.slabuse++];
+			G *gp = &slabs->g[slabs->used];
 			gp->status = Gidle;
-			store_relaxed(&gp->sg.g, (uintptr_t)gp);
+			gp->sg.g = (uintptr_t)gp;
+			store_release(&slabs->used, slabs->used + 1);
 			l = &gp->sg.link;
 		}
 		queue_push_tail(q, l);
@@ -316,8 +315,7 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
 		x->group = grp;
 	}
 	if (!gmp__debug.lazystack) {
-		StackCache none = {NULL, 0, 0};
-		gp->stack = gmp__stack_alloc_slow(p ? &p->stacks : &none, stack);
+		gp->stack = gmp__stack_alloc_slow(p ? &p->stacks : NULL, stack);
 		if (!gp->stack)
 			goto nomem;
 		bindg(gp);

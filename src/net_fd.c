@@ -63,7 +63,7 @@ static void reset(PollDesc *pd)
 	store_release(&pd->tag, pd->tag + 1);
 	store_relaxed(&pd->word[IO_R], (uintptr_t)IO_NIL);
 	store_relaxed(&pd->word[IO_W], (uintptr_t)IO_NIL);
-	pd->drained[IO_R] = pd->drained[IO_W] = 0;
+	pd->drained[IO_R] = pd->drained[IO_W] = pd->streak[IO_R] = pd->streak[IO_W] = 0;
 }
 
 /* FD-3: the last reference is gone. closer: who waits for that, or NULL. */

@@ -66,7 +66,7 @@ static inline void gmp__fd_note(PollDesc *pd, int dir)
 /* Until an event on one of `dirs` (a set), whose turns the caller has. 0: try again; -ECANCELED closed or cancelled;
  * -EAGAIN (deadline 0 or less); -ETIMEDOUT; -ENOMEM; -EPERM: cannot be polled. */
 int gmp__fd_wait(PollDesc *pd, uint32_t dirs, int64_t deadline);
-/* The same of a PollDesc that no back end knows, woken by gmp__netpoll_fire alone. nocancel: cancellation does not end it. */
+/* The same of a PollDesc that no back end knows, woken by gmp__netpoll_fire alone. nocancel: not ended by cancellation. */
 int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel);
 /* Until poll(2) says so. The ready ones of dirs, or as above. */
 int gmp__fd_wait_level(PollDesc *pd, uint32_t dirs, int64_t deadline);

@@ -121,7 +121,8 @@ static int from_eai(int e, int err)
 	}
 }
 
-static outofline int call_resolver(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **res)
+static outofline int call_resolver(
+        const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **res)
 {
 	int e = errno, g = getaddrinfo(host, service, hints, res), r = from_eai(g, errno);
 	errno = e;

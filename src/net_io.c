@@ -6,7 +6,8 @@
  *        event. Only TCP means it so: unix sockets and pipes stop early at descriptors passed along and at packets.
  *   IO-2 An end of stream that was announced together with data brings no event of its own: PD_HUP, set with the event,
  *        makes every later operation try. Likewise urgent data (PD_URGENT), at which a read stops.
- *   IO-3 A wait that ends without success is followed by one try, if there was none so far in this call. */
+ *   IO-3 A wait that ends without success is followed by one try, if there was none so far in this call.
+ *   IO-4 Who never has to wait yields after a while, so that a stream that is always ready does not keep the P. */
 #include "net_fd.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { STREAK_MAX = 64 };
 enum { OP_READ, OP_READV, OP_RECVFROM, OP_RECVMSG, OP_ACCEPT, OP_WRITE, OP_WRITEV, OP_SENDTO, OP_SENDMSG };
 
 typedef struct Req {
@@ -226,6 +228,7 @@ static ssize_t io_step(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 			}
 			pd->drained[dir] = rq->flags == 0;
 		}
+		pd->streak[dir] = 0;
 		r = io_wait(pd, dir, rq, deadline);
 		if (r == -EPERM) {
 			(void)fetch_or_seqcst(&pd->flags, PD_FILE);
@@ -240,6 +243,15 @@ static ssize_t io_step(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 	}
 }
 
+/* Counts an operation; is it time to yield? IO-4. The caller has the turn. */
+static bool streak(PollDesc *pd, int dir)
+{
+	if (likely(++pd->streak[dir] < STREAK_MAX))
+		return false;
+	pd->streak[dir] = 0;
+	return true;
+}
+
 static ssize_t io(int fd, int dir, const Req *rq, int64_t deadline)
 {
 	PollDesc *pd;
@@ -247,7 +259,10 @@ static ssize_t io(int fd, int dir, const Req *rq, int64_t deadline)
 	if (unlikely(e))
 		return e;
 	ssize_t r = io_step(pd, dir, rq, deadline);
+	bool yield = streak(pd, dir);
 	gmp__fd_exit(pd, dir);
+	if (unlikely(yield))
+		gmp_yield();
 	return r;
 }
 
@@ -369,6 +384,8 @@ static ssize_t all(int fd, int dir, char *buf, size_t n, int64_t deadline)
 		if (r <= 0)
 			break;
 		done += (size_t)r;
+		if (unlikely(streak(pd, dir)))
+			gmp_yield();
 	}
 	gmp__fd_exit(pd, dir);
 	return done ? (ssize_t)done : r;
@@ -392,7 +409,10 @@ int gmp_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t dead
 	Req rq = {.op = OP_ACCEPT, .addr = addr, .len = len};
 	int c = (int)io_step(pd, IO_R, &rq, deadline);
 	uint32_t kind = PD_KNOWN | (load_relaxed(&pd->flags) & (PD_SOCKET | PD_TCP));
+	bool yield = streak(pd, IO_R);
 	gmp__fd_exit(pd, IO_R);
+	if (unlikely(yield))
+		gmp_yield();
 	if (c >= 0 && (e = gmp__fd_fresh(c, kind)) != 0) {
 		(void)gmp__fd_close(c);
 		return e;

@@ -51,7 +51,8 @@ typedef struct PollDesc {
 	uint8_t lock;
 	uint8_t evlock;     /* NP-3; held for a few instructions, by Ms without a P too: always lockbyte */
 	uint8_t drained[2]; /* nothing to be had before the next event; by the holder of the turn */
-	uint32_t spare;
+	uint8_t streak[2];  /* operations since the last wait; by the holder of the turn */
+	uint8_t spare[2];
 } PollDesc;
 _Static_assert(sizeof(PollDesc) == 64, "an idle connection's budget: docs/memory");
 

@@ -6,8 +6,8 @@
  *   PL-2 The set is an array with an index by descriptor, under `set_lock`. Who polls works on a copy; one blocking and one
  *        non-blocking caller at a time, further non-blocking ones find nothing.
  *   PL-3 Who adds to the set while somebody blocks in poll(2) wakes him, so that he polls with the new set.
- *   PL-4 poll(2) keeps the files open that it looks at. Who is about to close one makes whoever blocks come back first, lest
- *        a port be in use after gmp_close has returned. */
+ *   PL-4 poll(2) keeps the files open that it looks at. Who is about to close one makes whoever blocks come back first,
+ *        lest a port be in use after gmp_close has returned. */
 #include "netpoll.h"
 #include "proc.h"
 #include <fcntl.h>

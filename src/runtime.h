@@ -304,7 +304,7 @@ struct Sched {
 	int32_t maxm;
 	uint32_t nlockedidle; /* Ms that sleep for their locked G */
 	Queue gfree;       /* Gs that local lists had too many of */
-	uint32_t ngfree, slabuse; /* slabuse: Gs handed out of the newest slab */
+	uint32_t ngfree;
 	uint8_t starting;  /* the main coroutine is not there yet: the end of others is not the end of the run */
 	uint8_t done;      /* every M leaves */
 	uint8_t deadlocked;

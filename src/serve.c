@@ -47,7 +47,7 @@ struct Server {
 	uint32_t max;
 };
 
-/* ---- the gate -------------------------------------------------------------------------------------------------------- */
+/* ---- the gate ---------------------------------------------------------------------------------------------------- */
 
 /* In the runtime. */
 static void open_gate(M *m, Server *s, int dir)
@@ -67,7 +67,7 @@ static int pass_gate(Server *s, int dir, int64_t deadline)
 	return r;
 }
 
-/* ---- a connection ----------------------------------------------------------------------------------------------------- */
+/* ---- a connection ------------------------------------------------------------------------------------------------ */
 
 static void readable(PollHook *hook, Harvest *h);
 
@@ -81,7 +81,7 @@ static Conn *conn_new(Server *s, int fd)
 	c->fd = fd;
 	M *m = enter();
 	olock(&s->lock);
-	s->live++;
+	store_relaxed(&s->live, s->live + 1);
 	queue_push_tail(&s->conns, &c->link);
 	ounlock(&s->lock);
 	leave(m);
@@ -95,7 +95,7 @@ static void gone(Server *s, Conn *c)
 	olock(&s->lock);
 	if (c)
 		queue_remove(&s->conns, &c->link);
-	s->live--;
+	store_relaxed(&s->live, s->live - 1);
 	open_gate(m, s, IO_W);
 	ounlock(&s->lock);
 	leave(m);
@@ -134,7 +134,7 @@ static void conn_main(void *arg)
 	conn_end(c, true);
 }
 
-/* ---- the idle form ----------------------------------------------------------------------------------------------------- */
+/* ---- the idle form ----------------------------------------------------------------------------------------------- */
 
 static void readable(PollHook *hook, Harvest *h)
 {
@@ -154,16 +154,17 @@ static bool unhook(PollDesc *pd, PollHook *hook)
 	return cas_acqrel(&pd->word[IO_R], &w, (uintptr_t)IO_NIL);
 }
 
-enum { SLEEPS, AWAKE, CLOSED };
+enum { SLEEPS, AWAKE, FAILED, CLOSED };
 
-/* Lets c wait without a coroutine. SLEEPS: c is others' now. AWAKE: there is, or may be, something to do. CLOSED: somebody
- * has called gmp_close. */
+/* Lets c wait without a coroutine. SLEEPS: c is others' now. AWAKE: there is, or may be, something to do. FAILED: the poller
+ * does not take it. CLOSED: somebody has called gmp_close. */
 static int conn_sleep(Conn *c)
 {
 	Server *s = c->s;
 	PollDesc *pd;
-	if (gmp__fd_enter(c->fd, IO_R, GMP_FOREVER, &pd) != 0)
-		return gmp_cancelled() ? AWAKE : CLOSED;
+	int e = gmp__fd_enter(c->fd, IO_R, GMP_FOREVER, &pd);
+	if (e)
+		return e == -ECANCELED && gmp_cancelled() ? FAILED : CLOSED;
 	bool set = false, closing = false;
 	while (!set && !closing) {
 		gmp__fd_note(pd, IO_R);
@@ -171,7 +172,7 @@ static int conn_sleep(Conn *c)
 		uint32_t flags = load_relaxed(&pd->flags);
 		if ((flags & (PD_INR | PD_INW)) && (!pd->drained[IO_R] || (flags & PD_HUP)) && gmp__fd_poll(c->fd, IO_RBIT) != 0)
 			break;
-		if (gmp__netpoll_arm(pd, IO_RBIT) != 0)
+		if ((e = gmp__netpoll_arm(pd, IO_RBIT)) != 0)
 			break;
 		M *m = enter();
 		olock(&s->lock);
@@ -198,7 +199,7 @@ static int conn_sleep(Conn *c)
 		return SLEEPS;
 	closing = gmp__fd_closing(pd);
 	gmp__fd_exit(pd, IO_R);
-	return closing ? CLOSED : AWAKE;
+	return closing ? CLOSED : e ? FAILED : AWAKE;
 }
 
 static bool is_ending(Server *s)
@@ -221,8 +222,8 @@ static void idle_main(void *arg)
 			int r = conn_sleep(c);
 			if (r == SLEEPS)
 				return;
-			open = r == AWAKE;
-			if (!open)
+			open = r != CLOSED;
+			if (r != AWAKE || gmp_cancelled())
 				break;
 			gmp_yield();
 		}
@@ -275,7 +276,7 @@ static void dispatch(void *arg)
 	gone(s, NULL);
 }
 
-/* ---- accepting --------------------------------------------------------------------------------------------------------- */
+/* ---- accepting --------------------------------------------------------------------------------------------------- */
 
 static void listener_event(PollHook *hook, Harvest *h)
 {
@@ -356,7 +357,7 @@ static int accept_loop(Server *s)
 	}
 }
 
-/* ---- the end ----------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 static void close_idle(Server *s)
 {

@@ -118,7 +118,7 @@ static alwaysinline int wait_refused(const G *gp, int64_t deadline)
 /* A wait that ends by its waker only: once, the lock after cond_wait. Written inside the runtime, around the park. */
 static alwaysinline void nocancel(G *gp, bool on)
 {
-	gp->flags = (uint16_t)(on ? gp->flags | GF_NOCANCEL : gp->flags & ~GF_NOCANCEL);
+	store_relaxed(&gp->flags, (uint16_t)(on ? gp->flags | GF_NOCANCEL : gp->flags & ~GF_NOCANCEL));
 }
 
 /* Moves every waiter that may be woken from q to *to: its number. The lock byte is held. */

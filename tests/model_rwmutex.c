@@ -16,7 +16,8 @@ enum {
 };
 enum { H_SHARED, H_W_BY_READER, H_R_BY_WRITER, H_W_BY_WRITER, H_FIXUP, H_HELD_BACK };
 static const char *const reach[] = {"two readers inside", "the last reader lets a writer in",
-	"a writer lets readers in", "a writer lets a writer in", "a writer that gives up lets readers in", "a waiting writer holds a reader back", NULL};
+	"a writer lets readers in", "a writer lets a writer in", "a writer that gives up lets readers in",
+	"a waiting writer holds a reader back", NULL};
 
 struct S {
 	Il il;

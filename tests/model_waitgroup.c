@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * model_waitgroup.c - gmp_waitgroup (waitgroup.c WG-1, WG-2, sync.h SY-1, SY-2, SY-4) by exhaustive interleaving: some
  * are done, one waits and frees it as soon as its wait has returned; one may wait beside it with a deadline and is
- * waited for. The same steps serve gmp_once (ON-1) and groups (GR-2): a last one who takes the waiters off, then one store. */
+ * waited for. The same steps serve gmp_once (ON-1) and groups (GR-2): a last one who takes the waiters off, then one
+ * store. */
 #define IL_T 5
 #define IL_V 1
 #define IL_BUF 3

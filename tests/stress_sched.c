@@ -497,6 +497,62 @@ static void short_runs(int procs, double seconds)
 	printf("procs %d: %d short runs, %ld coroutines\n", procs, n, atomic_load(&born));
 }
 
+/* ---- shutdown at any time ---------------------------------------------------------------------------------------------- */
+
+static void *shutter(void *arg)
+{
+	(void)arg;
+	uint64_t r = stream();
+	while (!atomic_load(&stop)) {
+		usleep(test_rand(&r) % 300);
+		gmp_shutdown();
+	}
+	return NULL;
+}
+
+static void until_cancelled(void *arg)
+{
+	uint64_t r = (uint64_t)(uintptr_t)arg;
+	long v;
+	while (!gmp_cancelled() && test_rand(&r) % 8) {
+		int e = test_rand(&r) % 2 ? gmp_sleep(20 * GMP_USEC) : gmp_chan_recv_until(chan[0], &v, gmp_now() + 20 * GMP_USEC);
+		check(e == 0 || e == -ETIMEDOUT || e == -ECANCELED);
+	}
+	atomic_fetch_add(&children, 1);
+}
+
+static void spawns(void *arg)
+{
+	uint64_t r = (uint64_t)(uintptr_t)arg;
+	for (int i = 0; i < 8; i++) {
+		int e = gmp_spawn(until_cancelled, (void *)(uintptr_t)test_rand(&r));
+		check(e == 0 || e == -ECANCELED);
+		atomic_fetch_add(&born, e == 0);
+	}
+}
+
+static void shutdowns(int procs, double seconds)
+{
+	check((chan[0] = gmp_chan_new(sizeof(long), 0)));
+	atomic_store(&children, 0);
+	atomic_store(&born, 0);
+	atomic_store(&stop, false);
+	pthread_t t;
+	check_int(pthread_create(&t, NULL, shutter, NULL), 0);
+	uint64_t r = stream();
+	int n = 0, cancelled = 0;
+	for (int64_t end = gmp_now() + (int64_t)(seconds * 1e9); gmp_now() < end; n++) {
+		int e = run_result(procs, spawns, (void *)(uintptr_t)test_rand(&r));
+		check(e == 0 || e == -ECANCELED);
+		cancelled += e != 0;
+	}
+	atomic_store(&stop, true);
+	pthread_join(t, NULL);
+	check_int(atomic_load(&born), atomic_load(&children));
+	gmp_chan_free(chan[0]);
+	printf("procs %d: %d short runs, %d of them shut down\n", procs, n, cancelled);
+}
+
 int main(int argc, char **argv)
 {
 	double seconds = argc > 1 ? atof(argv[1]) : 0;
@@ -510,9 +566,10 @@ int main(int argc, char **argv)
 	for (int procs = 1; procs <= 8; procs *= 2) {
 		if (only && procs != only)
 			continue;
-		round_of(procs, seconds / 3, false);
-		round_of(procs, seconds / 3, true);
-		short_runs(procs, seconds / 3);
+		round_of(procs, seconds / 4, false);
+		round_of(procs, seconds / 4, true);
+		short_runs(procs, seconds / 4);
+		shutdowns(procs, seconds / 4);
 	}
 	for (int op = 0; op < NOPS; op++)
 		printf("%s%ld", op ? " " : "operations: ", atomic_load(&done[op]));

@@ -4,6 +4,8 @@
 #include "os.h"
 #include <stdatomic.h>
 
+static void fail_at(long n) { __atomic_store_n(&gmp__os_fail_at, n, __ATOMIC_RELAXED); }
+
 enum { WAITERS = 100 }; /* enough for a heap of timers to grow */
 
 /* ---- waits with a deadline --------------------------------------------------------------------------------------- */
@@ -47,7 +49,7 @@ static int wait_for(Objects *o, int64_t deadline)
 static void waiter(void *arg)
 {
 	Objects *o = arg;
-	gmp__os_fail_at = 1;
+	fail_at(1);
 	int r = wait_for(o, gmp_now() + 3600 * GMP_SEC);
 	if (r == -ENOMEM)
 		o->nomem++;
@@ -75,7 +77,7 @@ static void waits(void *arg)
 	for (int i = 0; i < WAITERS; i++) {
 		check_int(gmp_spawn_attr(&g[i], NULL, waiter, &o), 0);
 		gmp_yield();
-		gmp__os_fail_at = 0;
+		fail_at(0);
 	}
 	check(o.nomem > 0);
 	for (int i = 0; i < WAITERS; i++)
@@ -124,9 +126,9 @@ static void spawns(void *arg)
 	check(grp);
 	ran = 0;
 	for (int i = 0; i < 200; i++) {
-		gmp__os_fail_at = 1 + i % 3;
+		fail_at(1 + i % 3);
 		int a = gmp_waitgroup_spawn(&wg, counts, NULL), b = gmp_group_spawn(grp, counts, NULL);
-		gmp__os_fail_at = 0;
+		fail_at(0);
 		check((a == 0 || a == -ENOMEM) && (b == 0 || b == -ENOMEM));
 		failed += (a != 0) + (b != 0);
 		done += (a == 0) + (b == 0);
@@ -156,11 +158,11 @@ static void values(void *arg)
 		check_int(gmp_key_create(&k[i], NULL), 0);
 	for (int i = 0; i < 40; i++) {
 		int r;
-		for (long n = 1; gmp__os_fail_at = n, (r = gmp_key_set(k[i], &v)) == -ENOMEM; n++) {
+		for (long n = 1; fail_at(n), (r = gmp_key_set(k[i], &v)) == -ENOMEM; n++) {
 			failed++;
 			check(!gmp_key_get(k[i]));
 		}
-		gmp__os_fail_at = 0;
+		fail_at(0);
 		check_int(r, 0);
 		for (int j = 0; j < 40; j++)
 			check(gmp_key_get(k[j]) == (j <= i ? &v : NULL));
