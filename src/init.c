@@ -156,7 +156,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 		e = gmp__fault_init();
 	if (e == 0) {
 		store_relaxed(&sched.solo, (uint8_t)(procs == 1 && gmp__debug.solo));
-		cancelled_all = false;
+		store_relaxed(&cancelled_all, false);
 		store_release(&sched.state, ST_UP);
 	}
 	unlock(&sched.foreign);
@@ -230,7 +230,7 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 		gmp__m_exit_all();
 		if (e == 0 && sched.deadlocked)
 			e = -EDEADLK;
-		else if (e == 0 && cancelled_all)
+		else if (e == 0 && load_relaxed(&cancelled_all))
 			e = -ECANCELED;
 	}
 	gmp__setm(NULL);
@@ -278,7 +278,7 @@ static void cancel_all(void)
 	M *m = gmp__foreign_enter();
 	if (sched.state == ST_UP) {
 		(void)fetch_or_seqcst(&sched.hints, HINT_ENDING);
-		cancelled_all = true;
+		store_relaxed(&cancelled_all, true);
 		gmp__stopworld();
 		gmp__g_foreach(cancel_one, m);
 		gmp__startworld();

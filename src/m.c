@@ -117,8 +117,10 @@ void gmp__startm(P *p, bool spinning)
 		store_relaxed(&sched.nmidle, sched.nmidle - 1);
 		m->spinning = spinning;
 		gmp__acquirep(m, p);
+		(void)fetch_add_seqcst(&sched.mstarting, 1u);
 		unlock(&sched.lock);
 		gmp__notewakeup(&m->park);
+		(void)fetch_add_seqcst(&sched.mstarting, -1u);
 		return;
 	}
 	const char *why = NULL;
@@ -132,13 +134,17 @@ void gmp__startm(P *p, bool spinning)
 	} else {
 		m_init(m);
 		m_register(m);
+		(void)fetch_add_seqcst(&sched.mstarting, 1u);
 		m->spinning = spinning;
 		gmp__acquirep(m, p);
 		unlock(&sched.lock);
 		int e = gmp__os_thread_new(&m->handle, gmp__mstart, m, M_STACK, "gmp");
-		if (e == 0)
+		if (e == 0) {
+			(void)fetch_add_seqcst(&sched.mstarting, -1u);
 			return;
+		}
 		lock(&sched.lock);
+		(void)fetch_add_seqcst(&sched.mstarting, -1u);
 		(void)gmp__releasep(m);
 		store_relaxed(&sched.mcount, sched.mcount - 1);
 		for (M **mm = &sched.allm; *mm; mm = &(*mm)->alllink)
@@ -311,6 +317,8 @@ void gmp_unlock_thread(void)
  * at them without a lock. */
 void gmp__m_exit_all(void)
 {
+	while (load_seqcst(&sched.mstarting)) /* somebody is not done with an M that he woke or started; none follow */
+		gmp__os_osyield();
 	lock(&sched.lock);
 	M *all = sched.allm;
 	sched.allm = NULL;

@@ -119,7 +119,7 @@ static bool numeric(int family, const char *host, int port, Addr *a, socklen_t *
 	return false;
 }
 
-/* ---- sockets -------------------------------------------------------------------------------------------------------- */
+/* ---- sockets ----------------------------------------------------------------------------------------------------- */
 
 static outofline int new_socket(int family, int type)
 {
@@ -186,7 +186,8 @@ static int listen_one(const Net *net, const Addr *a, socklen_t len, bool dual)
 	return fd;
 }
 
-static int resolve(const Net *net, const char *host, const char *port, int flags, int64_t deadline, struct addrinfo **res)
+static int resolve(
+        const Net *net, const char *host, const char *port, int flags, int64_t deadline, struct addrinfo **res)
 {
 	struct addrinfo hints;
 	memset(&hints, 0, sizeof hints);
@@ -260,7 +261,7 @@ int gmp_listen(const char *network, const char *address)
 	return r;
 }
 
-/* ---- connecting ----------------------------------------------------------------------------------------------------- */
+/* ---- connecting -------------------------------------------------------------------------------------------------- */
 
 static outofline int call_connect(int fd, const struct sockaddr *addr, socklen_t len)
 {
@@ -336,8 +337,8 @@ static int dial_one(const Net *net, const Addr *a, socklen_t len, int64_t deadli
 	return e == -EINPROGRESS || e == -EAGAIN ? -ETIMEDOUT : e;
 }
 
-/* An equal share of the time that is left for each address that is left, but no less than two seconds: one that does not
- * answer must not use it all. */
+/* An equal share of the time that is left for each address that is left, but no less than two seconds: one that does
+ * not answer must not use it all. */
 static int64_t share(int64_t deadline, int left)
 {
 	if (deadline == GMP_FOREVER || left <= 1)

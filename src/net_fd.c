@@ -4,13 +4,13 @@
  *   FD-1 users is one word: whoever begins an operation adds a reference and takes the turn of its direction by one
  *        compare-and-swap that fails once the descriptor is closing. Turns serialise readers, and writers, so each word
  *        of the PollDesc has at most one waiter.
- *   FD-2 Who finds the turn taken queues under `lock` with FD_WAITERS set; whoever gives the turn back sees that and hands
- *        it over, first come, first served. The hand-over moves the turn, each has its own reference.
+ *   FD-2 Who finds the turn taken queues under `lock` with FD_WAITERS set; whoever gives the turn back sees that and
+ *        hands it over, first come, first served. The hand-over moves the turn, each has its own reference.
  *   FD-3 gmp_close sets FD_CLOSING, wakes all, and waits until the others have left. Who takes users to "closing, no
  *        reference" calls close(2). Until then the number cannot come back, so nobody acts on another file.
- *   FD-4 The PollDesc is put back to its first state (tag + 1) before close(2), except for users, which stays "closing, no
- *        reference" until close(2) has returned. Whoever comes meanwhile may already have a new file of that number: he
- *        waits (users_now), which is short unless SO_LINGER makes close(2) long. */
+ *   FD-4 The PollDesc is put back to its first state (tag + 1) before close(2), except for users, which stays
+ *        "closing, no reference" until close(2) has returned. Whoever comes meanwhile may already have a new file of
+ *        that number: he waits (users_now), which is short unless SO_LINGER makes close(2) long. */
 #include "net_fd.h"
 #include "timer.h"
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- entries of turnq --------------------------------------------------------------------------------------------- */
+/* ---- entries of turnq -------------------------------------------------------------------------------------------- */
 
 /* A foreign thread that stands in poll(2): elem of its Sudog, told apart by the low bit. */
 typedef struct Poller {
@@ -32,7 +32,7 @@ enum { TURNQ_POLLER = 1, TURNQ_CLOSER = 8 }; /* others: the turns it waits for, 
 static bool is_poller(const Sudog *sg) { return (uintptr_t)sg->elem & TURNQ_POLLER; }
 static Poller *sg2poller(const Sudog *sg) { return (Poller *)((uintptr_t)sg->elem & ~(uintptr_t)TURNQ_POLLER); }
 
-/* ---- references and turns ------------------------------------------------------------------------------------------ */
+/* ---- references and turns ---------------------------------------------------------------------------------------- */
 
 outofline int gmp__fd_close(int fd)
 {
@@ -231,7 +231,7 @@ outofline int gmp__fd_enter_slow(int fd, int dir, int64_t deadline, PollDesc **o
 	return e;
 }
 
-/* ---- what kind of descriptor ---------------------------------------------------------------------------------------- */
+/* ---- what kind of descriptor ------------------------------------------------------------------------------------- */
 
 int gmp__fd_fresh(int fd, uint32_t flags)
 {
@@ -291,7 +291,7 @@ static void set_nocancel(G *gp, bool on)
 	store_relaxed(&gp->flags, (uint16_t)(on ? gp->flags | GF_NOCANCEL : gp->flags & ~GF_NOCANCEL));
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 /* The deadline has passed. PK-3; the G looks after the words itself (NP-2). */
 static void timed_out(M *m, void *arg, uintptr_t seq)
@@ -425,7 +425,7 @@ int gmp__fd_wait_level(PollDesc *pd, uint32_t dirs, int64_t deadline)
 	}
 }
 
-/* ---- foreign threads: poll(2), with a pipe beside it for gmp_close --------------------------------------------------- */
+/* ---- foreign threads: poll(2), with a pipe beside it for gmp_close ----------------------------------------------- */
 
 static pthread_key_t poller_key;
 static pthread_once_t poller_once = PTHREAD_ONCE_INIT;
@@ -550,7 +550,7 @@ static int foreign_wait(PollDesc *pd, uint32_t dirs, int64_t deadline)
 	return gmp__fd_closing(pd) ? -ECANCELED : r;
 }
 
-/* ---- closing --------------------------------------------------------------------------------------------------------- */
+/* ---- closing ----------------------------------------------------------------------------------------------------- */
 
 /* FD-3: FD_CLOSING is set, the caller has a reference. */
 static int close_slow(PollDesc *pd)

@@ -18,7 +18,8 @@ enum {
 int gmp__fd_enter_slow(int fd, int dir, int64_t deadline, PollDesc **out);
 void gmp__fd_exit_slow(PollDesc *pd, uint32_t turn);
 
-/* A reference to fd and the turn for `dir`. 0; -EBADF; -ECANCELED closed while waiting; -EAGAIN, -ETIMEDOUT; -ENOMEM. */
+/* A reference to fd and the turn for `dir`. 0; -EBADF; -ECANCELED closed while waiting; -EAGAIN, -ETIMEDOUT; -ENOMEM.
+ * */
 static inline int gmp__fd_enter(int fd, int dir, int64_t deadline, PollDesc **out)
 {
 	PollDesc *pd = gmp__netpoll_find(fd);
@@ -66,7 +67,8 @@ static inline void gmp__fd_note(PollDesc *pd, int dir)
 /* Until an event on one of `dirs` (a set), whose turns the caller has. 0: try again; -ECANCELED closed or cancelled;
  * -EAGAIN (deadline 0 or less); -ETIMEDOUT; -ENOMEM; -EPERM: cannot be polled. */
 int gmp__fd_wait(PollDesc *pd, uint32_t dirs, int64_t deadline);
-/* The same of a PollDesc that no back end knows, woken by gmp__netpoll_fire alone. nocancel: not ended by cancellation. */
+/* The same of a PollDesc that no back end knows, woken by gmp__netpoll_fire alone. nocancel: not ended by
+ * cancellation. */
 int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel);
 /* Until poll(2) says so. The ready ones of dirs, or as above. */
 int gmp__fd_wait_level(PollDesc *pd, uint32_t dirs, int64_t deadline);

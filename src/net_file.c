@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- files ---------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static outofline int call_open(const char *path, int flags, mode_t mode)
 {
@@ -79,10 +79,11 @@ ssize_t gmp_pwrite(int fd, const void *buf, size_t n, off_t off)
 
 int gmp_fsync(int fd) { return (int)file_op(OP_FSYNC, fd, NULL, 0, 0); }
 
-/* ---- resolver ------------------------------------------------------------------------------------------------------- */
+/* ---- resolver ---------------------------------------------------------------------------------------------------- */
 
-/* getaddrinfo(3) cannot be interrupted, and wants more stack than the caller may have: a coroutine of its own calls it, on
- * a thread of its own, and the caller waits for that one or for the deadline. Who comes last frees the question. */
+/* getaddrinfo(3) cannot be interrupted, and wants more stack than the caller may have: a coroutine of its own calls
+ * it, on a thread of its own, and the caller waits for that one or for the deadline. Who comes last frees the
+ * question. */
 typedef struct Query {
 	struct addrinfo hints, *res;
 	bool has_hints;

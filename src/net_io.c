@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * net_io.c - reading, writing, accepting: try, and wait if that would block. The fewest system calls:
  *
- *   IO-1 A stream that gave less than was asked for has been drained, one that took less is full: `drained` is set, and the
- *        next operation waits at once. Every event clears it (gmp__fd_note); whatever comes after the short call is an
- *        event. Only TCP means it so: unix sockets and pipes stop early at descriptors passed along and at packets.
+ *   IO-1 A stream that gave less than was asked for has been drained, one that took less is full: `drained` is set,
+ *        and the next operation waits at once. Every event clears it (gmp__fd_note); whatever comes after the short
+ *        call is an event. Only TCP means it so: unix sockets and pipes stop early at descriptors passed along and at
+ *        packets.
  *   IO-2 An end of stream that was announced together with data brings no event of its own: PD_HUP, set with the event,
  *        makes every later operation try. Likewise urgent data (PD_URGENT), at which a read stops.
  *   IO-3 A wait that ends without success is followed by one try, if there was none so far in this call.
@@ -29,7 +30,7 @@ typedef struct Req {
 	socklen_t alen;
 } Req;
 
-/* ---- system calls --------------------------------------------------------------------------------------------------- */
+/* ---- system calls ------------------------------------------------------------------------------------------------ */
 
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL 0x100 /* Linux 6.18 */
@@ -139,7 +140,7 @@ static outofline ssize_t call(int fd, uint32_t kind, const Req *rq)
 	return r;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 static size_t req_bytes(const Req *rq)
 {
@@ -184,7 +185,8 @@ static outofline ssize_t blocking_op(PollDesc *pd, int dir, const Req *rq, int64
 	return r;
 }
 
-/* A datagram to a unix socket whose queue others have filled: nothing tells an unconnected sender that there is room. */
+/* A datagram to a unix socket whose queue others have filled: nothing tells an unconnected sender that there is room.
+ * */
 static bool goes_untold(const Req *rq)
 {
 	const struct sockaddr *to = rq->op == OP_SENDTO ? rq->addr : NULL;
@@ -266,7 +268,7 @@ static ssize_t io(int fd, int dir, const Req *rq, int64_t deadline)
 	return r;
 }
 
-/* ---- the families --------------------------------------------------------------------------------------------------- */
+/* ---- the families ------------------------------------------------------------------------------------------------ */
 
 ssize_t gmp_recv_until(int fd, void *buf, size_t n, int flags, int64_t deadline)
 {
@@ -323,7 +325,8 @@ ssize_t gmp_writev_until(int fd, const struct iovec *iov, int cnt, int64_t deadl
 
 ssize_t gmp_writev(int fd, const struct iovec *iov, int cnt) { return vec(fd, OP_WRITEV, iov, cnt, GMP_FOREVER); }
 
-ssize_t gmp_recvfrom_until(int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len, int64_t deadline)
+ssize_t gmp_recvfrom_until(
+        int fd, void *buf, size_t n, int flags, struct sockaddr *addr, socklen_t *len, int64_t deadline)
 {
 	Req rq = {.op = OP_RECVFROM, .buf = buf, .n = n, .flags = flags, .addr = addr, .len = len};
 	return io(fd, IO_R, &rq, deadline);
@@ -365,7 +368,10 @@ ssize_t gmp_sendmsg_until(int fd, const struct msghdr *msg, int flags, int64_t d
 	return io(fd, IO_W, &rq, deadline);
 }
 
-ssize_t gmp_sendmsg(int fd, const struct msghdr *msg, int flags) { return gmp_sendmsg_until(fd, msg, flags, GMP_FOREVER); }
+ssize_t gmp_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	return gmp_sendmsg_until(fd, msg, flags, GMP_FOREVER);
+}
 
 /* All of it in one turn: writers do not mix. */
 static ssize_t all(int fd, int dir, char *buf, size_t n, int64_t deadline)
@@ -398,7 +404,7 @@ ssize_t gmp_write_all(int fd, const void *buf, size_t n, int64_t deadline)
 	return all(fd, IO_W, (char *)(uintptr_t)buf, n, deadline);
 }
 
-/* ---- accept, readiness ---------------------------------------------------------------------------------------------- */
+/* ---- accept, readiness ------------------------------------------------------------------------------------------- */
 
 int gmp_accept_until(int fd, struct sockaddr *addr, socklen_t *len, int64_t deadline)
 {

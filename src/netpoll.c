@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- table: chunks that come with their first descriptor and stay ------------------------------------------------- */
+/* ---- table: chunks that come with their first descriptor and stay ------------------------------------------------ */
 
 enum { CHUNK_SHIFT = 10, CHUNK = 1 << CHUNK_SHIFT, NCHUNKS = NETPOLL_MAXFD / CHUNK };
 
@@ -46,7 +46,7 @@ PollDesc *gmp__netpoll_desc(int fd)
 	return c ? &c[fd & (CHUNK - 1)] : NULL;
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------------------------------------------------ */
 
 void gmp__netpoll_settle(PollDesc *pd, int dir, uintptr_t old)
 {
@@ -101,7 +101,7 @@ bool gmp__netpoll_cancel(G *gp)
 	return !(seq & 1u) && claim(gp, seq);
 }
 
-/* ---- the back end in use ------------------------------------------------------------------------------------------ */
+/* ---- the back end in use ----------------------------------------------------------------------------------------- */
 
 static const NetBackend *backend;
 static bool atfork_done;

@@ -4,8 +4,8 @@
  *
  * Each direction of a descriptor has a word: IO_NIL; IO_READY, an event that nobody has taken note of yet; a waiting G;
  * or a hook.
- *   NP-1 The waiter, who has the direction's turn, goes NIL -> G and READY -> NIL. Events go anything -> READY, always by
- *        read-modify-write: so an event is either seen by the waiter before it parks, or finds the waiter.
+ *   NP-1 The waiter, who has the direction's turn, goes NIL -> G and READY -> NIL. Events go anything -> READY,
+ *        always by read-modify-write: so an event is either seen by the waiter before it parks, or finds the waiter.
  *   NP-2 Taking a G out of a word does not yet give the right to ready it: claim() of the wait's sequence, kept in
  *        seq[], does (PK-2). Timers and cancellation claim too and leave the word alone: the G cleans up after itself.
  *   NP-3 Word, sequence and claim are read together under evlock by whoever takes a G out; a G that ended its wait by

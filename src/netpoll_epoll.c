@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * netpoll_epoll.c - Linux: edge-triggered epoll.
  *
- *   EP-1 A direction is registered when a coroutine first waits for it; most connections never wait for room to write, and
- *        a descriptor that is read before anyone waited for it is never registered.
+ *   EP-1 A direction is registered when a coroutine first waits for it; most connections never wait for room to
+ *        write, and a descriptor that is read before anyone waited for it is never registered.
  *   EP-2 ADD and MOD report what is there already, so there is no gap between trying and registering.
- *   EP-3 flags say what is asked for; whoever registers first sets its bit, then calls epoll_ctl with all bits, and again
- *        if others came meanwhile: so the last call carries them all.
+ *   EP-3 flags say what is asked for; whoever registers first sets its bit, then calls epoll_ctl with all bits, and
+ *        again if others came meanwhile: so the last call carries them all.
  *   EP-4 Closing needs no call: the kernel drops the registration with the last reference to the open file. If somebody
  *        else keeps one (fork, dup), the tag keeps its events off. */
 #ifdef __linux__

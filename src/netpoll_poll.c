@@ -3,8 +3,8 @@
  *
  *   PL-1 One shot: a direction is asked for when a coroutine is about to wait, and no more once an event was reported.
  *        poll(2) is level-triggered, so what is there already is reported at once.
- *   PL-2 The set is an array with an index by descriptor, under `set_lock`. Who polls works on a copy; one blocking and one
- *        non-blocking caller at a time, further non-blocking ones find nothing.
+ *   PL-2 The set is an array with an index by descriptor, under `set_lock`. Who polls works on a copy; one blocking
+ *        and one non-blocking caller at a time, further non-blocking ones find nothing.
  *   PL-3 Who adds to the set while somebody blocks in poll(2) wakes him, so that he polls with the new set.
  *   PL-4 poll(2) keeps the files open that it looks at. Who is about to close one makes whoever blocks come back first,
  *        lest a port be in use after gmp_close has returned. */

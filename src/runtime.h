@@ -300,6 +300,7 @@ struct Sched {
 	M *allm;
 	M *mdead;          /* whose thread could not be started */
 	uint32_t mcount;   /* Ms alive, starting ones included */
+	uint32_t mstarting; /* Ms being woken or started: not to be freed yet */
 	int32_t mnext;
 	int32_t maxm;
 	uint32_t nlockedidle; /* Ms that sleep for their locked G */

@@ -429,7 +429,7 @@ static bool idle(M *m)
 	for (;;) {
 		if (p) {
 			lock(&sched.lock);
-			if (sched.runq.n && p->id < sched.procs) { /* WK-5 */
+			if (sched.runq.n && p->id < load_relaxed(&sched.procs)) { /* WK-5 */
 				unlock(&sched.lock);
 				return true;
 			}
@@ -439,7 +439,7 @@ static bool idle(M *m)
 		}
 		spin_end(m);
 		/* WK-3 */
-		if (sched.multi) {
+		if (load_relaxed(&sched.multi)) {
 			if (load_relaxed(&sched.hints) & HINT_FENCE)
 				fence_seqcst();
 			else /* also who did not search: the searcher that it relied on may be a waker that finds no P */
@@ -452,7 +452,7 @@ static bool idle(M *m)
 				gmp__acquirep(m, p);
 			unlock(&sched.lock);
 			if (p) {
-				if (sched.multi)
+				if (load_relaxed(&sched.multi))
 					spin_begin(m);
 				return true;
 			}
@@ -557,7 +557,7 @@ static G *findrunnable(M *m)
 				continue;
 			}
 		}
-		if (sched.multi) {
+		if (load_relaxed(&sched.multi)) {
 			if ((gp = steal_work(m, p, now)))
 				return gp;
 			if (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * serve.c - gmp_serve: accept, one coroutine a connection, limits, graceful end; and the idle form, in which a connection
- * that waits for input is a hook in its PollDesc, and nothing else.
+ * serve.c - gmp_serve: accept, one coroutine a connection, limits, graceful end; and the idle form, in which a
+ * connection that waits for input is a hook in its PollDesc, and nothing else.
  *
  * The caller accepts. In the idle form a dispatcher coroutine starts the handlers of connections that became readable.
- *   SV-1 A connection is counted in `live` and on the list `conns` from accept to its end, under `lock`. The server stands
- *        on the caller's stack; who ends a connection touches it last by releasing `lock`.
+ *   SV-1 A connection is counted in `live` and on the list `conns` from accept to its end, under `lock`. The server
+ *        stands on the caller's stack; who ends a connection touches it last by releasing `lock`.
  *   SV-2 An idle connection has the turn to read (FD-1), held by the hook in the place of a coroutine; so gmp_close by
  *        others waits for us. Whoever takes the hook out (event, close, end of serving) has the turn then.
  *   SV-3 The hook may be called by an M without P, the moment it is set. It puts the connection on `readable` and wakes
@@ -156,8 +156,8 @@ static bool unhook(PollDesc *pd, PollHook *hook)
 
 enum { SLEEPS, AWAKE, FAILED, CLOSED };
 
-/* Lets c wait without a coroutine. SLEEPS: c is others' now. AWAKE: there is, or may be, something to do. FAILED: the poller
- * does not take it. CLOSED: somebody has called gmp_close. */
+/* Lets c wait without a coroutine. SLEEPS: c is others' now. AWAKE: there is, or may be, something to do. FAILED: the
+ * poller does not take it. CLOSED: somebody has called gmp_close. */
 static int conn_sleep(Conn *c)
 {
 	Server *s = c->s;
@@ -295,7 +295,8 @@ static bool still_hooked(Server *s)
 	return r;
 }
 
-/* Accepts nothing until a connection ends, the listener is closed or has an event, or the deadline passes. 0 or -ECANCELED. */
+/* Accepts nothing until a connection ends, the listener is closed or has an event, or the deadline passes. 0 or
+ * -ECANCELED. */
 static int hold(Server *s, int64_t deadline)
 {
 	PollDesc *pd;

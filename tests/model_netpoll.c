@@ -443,11 +443,6 @@ static void deadline(S *s)
 	begin(s, "ddr", 2, 1);
 	il_thread("timer", timer);
 }
-static void deadline_weak(S *s)
-{
-	deadline(s);
-	il_weak = true;
-}
 static void cancelling(S *s)
 {
 	begin(s, "rd", 1, 1);
@@ -476,7 +471,6 @@ static const IlRun runs[] = {
 	{"events", events, 0, NULL},
 	{"events and deadlines", deadlines, 0, NULL},
 	{"events and deadlines, one poller", deadline, 0, NULL},
-	{"events and deadlines, weak stores", deadline_weak, 0, NULL},
 	{"event, deadline, cancel", cancelling, 0, NULL},
 	{"event and close", closing_only, 0, NULL},
 	{"events, deadline, close", closing, 0, NULL},

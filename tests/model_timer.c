@@ -12,10 +12,10 @@
 enum { NP = 2, NEVER = 9 };
 enum { MINWHEN = 0, HEAPLOCK = MINWHEN + NP, POLLING = HEAPLOCK + NP, POLLUNTIL, SCHED, HINT, NSPIN, NOTE /* + thread */ };
 
-enum { M_NONE, M_NO_FENCE, M_LOOK_FIRST, M_NO_SECOND_LOOK, M_NO_BREAK, M_NO_WAKE, M_POLLUNTIL_BEHIND, M_IGNORE_POLLER };
-enum { H_BREAK, H_WAKE, H_SECOND, H_OTHER };
+enum { M_NONE, M_NO_FENCE, M_LOOK_FIRST, M_NO_SECOND_LOOK, M_NO_BREAK, M_NO_WAKE, M_POLLUNTIL_BEHIND, M_IGNORE_POLLER, M_SLEEP_LONGER };
+enum { H_BREAK, H_WAKE, H_SECOND, H_REMOVED, H_OTHER };
 static const char *const reach[] = {"adder breaks the poll", "adder wakes an M", "poller's second look finds an earlier timer",
-	"idler breaks another one's poll", NULL};
+	"poller's timer is removed meanwhile", "idler breaks another one's poll", NULL};
 
 struct S {
 	Il il;
@@ -113,6 +113,17 @@ static int adder(S *s, int t, int d)
 	END;
 }
 
+/* Somebody takes the only timer out of P 1's heap. */
+static int remover(S *s, int t, int d)
+{
+	BEGIN;
+	LOCK(HEAPLOCK + 1);
+	STEP("minwhen");
+	st(s, t, MINWHEN + 1, NEVER);
+	st(s, t, HEAPLOCK + 1, 0);
+	END;
+}
+
 static int timers_min(S *s, int t, int d)
 {
 	BEGIN;
@@ -153,6 +164,11 @@ static int idle_poll(S *s, int t, int d)
 		CALL(timers_min);
 	if (s->m[t].until < s->m[t].hp)
 		REACHED(H_SECOND);
+	if (s->m[t].until > s->m[t].hp) {
+		REACHED(H_REMOVED);
+		if (!MUT(M_SLEEP_LONGER))
+			s->m[t].until = s->m[t].hp;
+	}
 	s->m[t].hp = 0;
 	if (MUT(M_POLLUNTIL_BEHIND)) {
 		STEP("polluntil = until, too late");
@@ -274,6 +290,13 @@ static void idlers(S *s)
 	own(s, 0, 5);
 	own(s, 1, 1);
 }
+static void removal(S *s)
+{
+	begin(s, 2, 2);
+	s->il.v[MINWHEN + 1] = 3;
+	il_thread("remover", remover);
+	foreign(s, 5);
+}
 static void everybody(S *s)
 {
 	begin(s, 2, 3);
@@ -287,12 +310,14 @@ static const IlRun runs[] = {
 	{"foreign timer earlier than the M's own", earlier, 0, NULL},
 	{"two foreign timers", adders, 0, NULL},
 	{"two Ms go idle, each with a timer", idlers, 0, NULL},
+	{"a timer goes, a later one comes", removal, 0, NULL},
 	{"two Ms with timers and a foreign one", everybody, 0, NULL},
 
 	{"TM-1 adder without fence", earlier, M_NO_FENCE, "TM-1"},
 	{"TM-1 adder looks for a poller before it publishes", earlier, M_LOOK_FIRST, "TM-1"},
 	{"TM-1 poller does not look again after it published polluntil", earlier, M_NO_SECOND_LOOK, "TM-1"},
 	{"TM-1 poller publishes polluntil after its last look", earlier, M_POLLUNTIL_BEHIND, "TM-1"},
+	{"TM-1 poller sleeps longer than polluntil tells", removal, M_SLEEP_LONGER, "TM-1"},
 	{"TM-1 idler leaves a poller alone that sleeps longer", idlers, M_NO_BREAK, "TM-1"},
 	{"TM-1 adder wakes nobody when nobody polls", one, M_NO_WAKE, "TM-1"},
 	{"TM-1 adder leaves a poller alone that sleeps longer", earlier, M_IGNORE_POLLER, "TM-1"},

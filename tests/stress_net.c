@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * stress_net.c - clients of an echo server talk with random lengths and deadlines, while others cancel them or close their
- * descriptors under them; now and then a plain thread talks, too. What comes back must be what was sent, every wait must
- * end, every error must have a cause. Usage: stress_net [SECONDS [PROCS]]; GMP_TEST_SEED */
+ * stress_net.c - clients of an echo server talk with random lengths and deadlines, while others cancel them or close
+ * their descriptors under them; now and then a plain thread talks, too. What comes back must be what was sent, every
+ * wait must end, every error must have a cause. Usage: stress_net [SECONDS [PROCS]]; GMP_TEST_SEED */
 #include "nettest.h"
 #include <pthread.h>
 #include <sys/resource.h>
@@ -16,7 +16,7 @@ static uint64_t talks, cancels, closes, timeouts, bytes;
 
 #define count(p, n) __atomic_add_fetch((p), (uint64_t)(n), __ATOMIC_RELAXED)
 
-/* ---- the server ---------------------------------------------------------------------------------------------------------- */
+/* ---- the server -------------------------------------------------------------------------------------------------- */
 
 static void echo(int fd, void *arg)
 {
@@ -46,7 +46,7 @@ static void server(void *arg)
 	check_int(idle_form ? gmp_serve_idle(*(int *)arg, echo_idle, NULL, &o) : gmp_serve(*(int *)arg, echo, NULL, &o), 0);
 }
 
-/* ---- clients --------------------------------------------------------------------------------------------------------------- */
+/* ---- clients ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Client {
 	int id, fd;       /* fd: a number that nobody else ever gets, so closing it twice or late hits nobody */
@@ -176,6 +176,7 @@ int main(int argc, char **argv)
 		run_on(procs ? procs : k < 2 ? 1 : 2 * test_ncpu(), main_fn, NULL);
 	}
 	printf("%llu talks of %llu bytes, %llu time-outs, %llu cancelled, %llu closed\n", (unsigned long long)talks,
-	        (unsigned long long)bytes, (unsigned long long)timeouts, (unsigned long long)cancels, (unsigned long long)closes);
+	        (unsigned long long)bytes, (unsigned long long)timeouts, (unsigned long long)cancels,
+	        (unsigned long long)closes);
 	return 0;
 }

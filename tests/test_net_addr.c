@@ -120,8 +120,8 @@ static void backlog(void **state) { (void)state, run_on_all(backlog_main, NULL);
 static void errors_main(void *arg)
 {
 	(void)arg;
-	static const char *const bad[] = {"", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:99999999999", "::1:80", "[::1:80",
-	        "[::1]80"};
+	static const char *const bad[] = {"", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:99999999999", "::1:80",
+	        "[::1:80", "[::1]80"};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		check_int(gmp_listen("tcp", bad[i]), -EINVAL);
 		check_int(gmp_dial("tcp", bad[i], SOON), -EINVAL);
@@ -194,7 +194,7 @@ static void connect_main(void *arg)
 }
 static void connects(void **state) { (void)state, run_on_all(connect_main, NULL); }
 
-/* ---- names ------------------------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 static void resolver_main(void *arg)
 {
@@ -257,7 +257,7 @@ static void no_runtime(void **state)
 	assert_int_equal(gmp_close(l), 0);
 }
 
-/* ---- many -------------------------------------------------------------------------------------------------------------- */
+/* ---- many -------------------------------------------------------------------------------------------------------- */
 
 static void echo_conn(void *arg)
 {

@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-/* ---- gmp_close -------------------------------------------------------------------------------------------------------- */
+/* ---- gmp_close --------------------------------------------------------------------------------------------------- */
 
 enum { USERS = 5 };
 
@@ -78,8 +78,8 @@ static void close_listener(void **state) { (void)state, run_on_all(close_listene
 
 static void closer(void *arg) { check_int(gmp_close(*(int *)arg), 0); }
 
-/* Closing while the other side reads and writes at full speed; every operation ends with data, the end, or an error that
- * says why. The descriptor numbers are used again at once. */
+/* Closing while the other side reads and writes at full speed; every operation ends with data, the end, or an error
+ * that says why. The descriptor numbers are used again at once. */
 static void busy_user(void *arg)
 {
 	int fd = *(int *)arg;
@@ -169,7 +169,7 @@ static void closed_elsewhere_main(void *arg)
 }
 static void closed_elsewhere(void **state) { (void)state, run_on_all(closed_elsewhere_main, NULL); }
 
-/* ---- gmp_cancel ------------------------------------------------------------------------------------------------------- */
+/* ---- gmp_cancel -------------------------------------------------------------------------------------------------- */
 
 static void cancel_main(void *arg)
 {
@@ -282,7 +282,7 @@ static void shutdown_ends(void **state)
 	}
 }
 
-/* ---- readiness ---------------------------------------------------------------------------------------------------------- */
+/* ---- readiness --------------------------------------------------------------------------------------------------- */
 
 static void wait_fd_main(void *arg)
 {
@@ -335,7 +335,7 @@ static void wait_fd_main(void *arg)
 }
 static void wait_fd(void **state) { (void)state, run_on_all(wait_fd_main, NULL); }
 
-/* ---- foreign threads ---------------------------------------------------------------------------------------------------- */
+/* ---- foreign threads --------------------------------------------------------------------------------------------- */
 
 static void *foreign_read(void *arg)
 {
@@ -414,7 +414,7 @@ static void no_runtime(void **state)
 	assert_int_equal(gmp_close(l), 0);
 }
 
-/* ---- limits ------------------------------------------------------------------------------------------------------------- */
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
 
 static void emfile_main(void *arg)
 {
@@ -469,7 +469,7 @@ static void big_fd_main(void *arg)
 }
 static void big_fd(void **state) { (void)state, run_on_all(big_fd_main, NULL); }
 
-/* ---- fork --------------------------------------------------------------------------------------------------------------- */
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
 
 
 static void hold_reader(void *arg)

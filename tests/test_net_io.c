@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
-/* ---- streams --------------------------------------------------------------------------------------------------------- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 static void echo_server(void *arg)
 {
@@ -281,7 +281,7 @@ static void unix_messages_main(void *arg)
 }
 static void unix_messages(void **state) { (void)state, run_on_all(unix_messages_main, NULL); }
 
-/* ---- datagrams ------------------------------------------------------------------------------------------------------- */
+/* ---- datagrams --------------------------------------------------------------------------------------------------- */
 
 static void udp_answer(void *arg)
 {
@@ -389,7 +389,7 @@ static void unixgram_main(void *arg)
 }
 static void unixgram(void **state) { (void)state, run_on_all(unixgram_main, NULL); }
 
-/* ---- several users --------------------------------------------------------------------------------------------------- */
+/* ---- several users ----------------------------------------------------------------------------------------------- */
 
 enum { SHARERS = 8, LINES = 100, LINE = 3000 };
 
@@ -493,7 +493,7 @@ static void turn_deadline_main(void *arg)
 }
 static void turn_deadline(void **state) { (void)state, run_on_all(turn_deadline_main, NULL); }
 
-/* ---- deadlines -------------------------------------------------------------------------------------------------------- */
+/* ---- deadlines --------------------------------------------------------------------------------------------------- */
 
 /* Neither early nor much late; the descriptor is usable afterwards. Events that race with deadlines lose nothing. */
 static void deadlines_main(void *arg)
@@ -529,7 +529,7 @@ static void deadlines_main(void *arg)
 }
 static void deadlines(void **state) { (void)state, run_on_all(deadlines_main, NULL); }
 
-/* ---- what is no socket ------------------------------------------------------------------------------------------------ */
+/* ---- what is no socket ------------------------------------------------------------------------------------------- */
 
 static void others_main(void *arg)
 {

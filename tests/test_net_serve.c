@@ -118,7 +118,7 @@ static void expect_end(int fd)
 	check_int(gmp_close(fd), 0);
 }
 
-/* ---- the usual course ---------------------------------------------------------------------------------------------------- */
+/* ---- the usual course -------------------------------------------------------------------------------------------- */
 
 static void client(void *arg)
 {
@@ -181,7 +181,7 @@ static void no_stack_main(void *arg)
 }
 static void no_stack(void **state) { (void)state, run_on_all(no_stack_main, NULL); }
 
-/* ---- limits -------------------------------------------------------------------------------------------------------------- */
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
 
 static void limit_main(void *arg)
 {
@@ -262,7 +262,7 @@ static void emfile_main(void *arg)
 }
 static void emfile(void **state) { (void)state, run_on_all(emfile_main, NULL); }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* Handlers that are busy have until the drain deadline; then they are cancelled. */
 static void drain_main(void *arg)
