@@ -178,6 +178,7 @@ static void teardown(void)
 		gmp__stack_cache_flush(&p->stacks);
 		p->m = NULL;
 	}
+	gmp__m_free_all();
 	gmp__g_end_run();
 	gmp__stack_trim();
 	gmp__fault_exit();

@@ -313,8 +313,8 @@ void gmp_unlock_thread(void)
 
 /* ---- the end of a run -------------------------------------------------------------------------------------------- */
 
-/* sched.done is set, sysmon has gone. Waits for all threads but the caller's; only then do Ms go, since their likes look
- * at them without a lock. */
+/* sched.done is set, sysmon has gone. Waits for all threads but the caller's. Their Ms stay for now: their likes, and a
+ * foreign thread that is stopping the world just now, look at them without a lock. */
 void gmp__m_exit_all(void)
 {
 	while (load_seqcst(&sched.mstarting)) /* somebody is not done with an M that he woke or started; none follow */
@@ -329,17 +329,26 @@ void gmp__m_exit_all(void)
 		gmp__notewakeup(&m->park);
 		(void)pthread_join(m->handle, NULL);
 	}
+	lock(&sched.lock);
 	for (M *m = all, *next; m; m = next) {
 		next = m->alllink;
-		if (!m->is_m0)
-			free(m);
+		if (m->is_m0)
+			continue;
+		m->alllink = sched.mdead;
+		sched.mdead = m;
 	}
+	store_relaxed(&sched.mcount, 0u);
+	sched.midle = NULL;
+	store_relaxed(&sched.nmidle, 0u);
+	unlock(&sched.lock);
+}
+
+/* sched.foreign is held and no run is up: nobody looks at the Ms of the past one any more. */
+void gmp__m_free_all(void)
+{
 	while (sched.mdead) {
 		M *m = sched.mdead;
 		sched.mdead = m->alllink;
 		free(m);
 	}
-	sched.mcount = 0;
-	sched.midle = NULL;
-	sched.nmidle = 0;
 }

@@ -401,8 +401,8 @@ int gmp_set_procs(int n)
 		if (e)
 			r = e;
 	}
-	gmp__foreign_leave(m);
 	for (int i = old; r >= 0 && i < n; i++)
 		gmp__wakep();
+	gmp__foreign_leave(m);
 	return r;
 }

@@ -402,6 +402,7 @@ void *gmp__mstart(void *m);
 M *gmp__m0_init(void);
 void gmp__m_leave(M *m);
 void gmp__m_exit_all(void);
+void gmp__m_free_all(void);
 void gmp__stoplockedm(M *m);
 void gmp__startlockedm(M *m, G *gp);
 
