@@ -369,7 +369,7 @@ struct addrinfo;
  * Free *res with freeaddrinfo. */
 int gmp_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **res,
                     int64_t deadline);
-/* open, pread, pwrite, fsync in declared blocking regions: they hold no P. */
+/* open (close-on-exec), pread, pwrite, fsync in declared blocking regions: they hold no P. */
 int gmp_open(const char *path, int flags, mode_t mode);
 ssize_t gmp_pread(int fd, void *buf, size_t n, off_t off);
 ssize_t gmp_pwrite(int fd, const void *buf, size_t n, off_t off);

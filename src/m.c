@@ -215,8 +215,8 @@ void gmp__handoffp(P *p)
 	}
 	lock(&sched.lock);
 	gmp__pidleput(p);
-	bool again = sched.runq.n > 0;
 	unlock(&sched.lock);
+	bool again = gmp__anything_queued(); /* while all were busy, nobody was woken for it: WK-1 */
 	if (min < load_seqcst(&sched.polluntil))
 		gmp__netpoll_break();
 	if (again)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * net_io.c - reading, writing, accepting: try, and wait if that would block. The fewest system calls:
  *
- *   IO-1 A stream that gave less than was asked for has been drained, one that took less is full: `drained` is set,
- *        and the next operation waits at once. Every event clears it (gmp__fd_note); whatever comes after the short
- *        call is an event. Only TCP means it so: unix sockets and pipes stop early at descriptors passed along and at
- *        packets.
+ *   IO-1 A stream that gave less than was asked for has been drained, one that took less is full: `drained` is set, and
+ *        the next operation waits at once. Every event clears it (gmp__fd_note); whatever comes after the short call is
+ *        an event. Only TCP means it so: unix sockets and pipes stop early at descriptors passed along and at packets.
+ *        Counts of calls with flags or a msghdr are not read that way (kernel TLS: records of other types).
  *   IO-2 An end of stream that was announced together with data brings no event of its own: PD_HUP, set with the event,
  *        makes every later operation try. Likewise urgent data (PD_URGENT), at which a read stops.
  *   IO-3 A wait that ends without success is followed by one try, if there was none so far in this call.

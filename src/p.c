@@ -22,8 +22,9 @@
  *        leaves the runtime, or passes gmp__safepoint, within a bounded number of instructions.
  *   PO-5 LOST is set before REVOKE is cleared; so the former owner, on its way in, finds one of the two. It clears LOST
  *        itself, with a P in hand.
- *   PO-6 A sleeping M, and one on its way into sleep or out of it, has inrt == 1 for ever: it is in the runtime, so
- *        nothing can be taken from it between being handed a P and using it.
+ *   PO-6 An M without a P has inrt == 1 outside of user code: asleep, on its way into sleep or out of it, and while it
+ *        looks for a P (reacquire). So nothing can be taken from it between being handed a P and using it, and a foreigner
+ *        who asks it for the P that it had before does not take it for stopped.
  *   PO-7 Those who act without a P (foreign threads, cancellation, sysmon) are serialised by sched.foreign.
  *   PO-8 While sched.stw is set no M is given a P: a P is on the idle list, in transit to it (counted in ntransit), or
  *        has the owner that it had. stopworld returns when none is in transit and every owner is stopped.

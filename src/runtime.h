@@ -409,6 +409,7 @@ void gmp__startlockedm(M *m, G *gp);
 /* sched.c */
 void gmp__schedule(M *m);                    /* g0's loop */
 void gmp__wakep(void);
+bool gmp__anything_queued(void);
 void gmp__wakep_hint(M *m, P *p);
 void gmp__ready_slow(M *m, G *gp);           /* without a P: global queue */
 void gmp__globrunqput(G *gp);                /* sched.lock held */

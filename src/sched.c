@@ -4,10 +4,12 @@
  * Waking. Queues are per P, so "is there work?" has no cheap global answer. Rejected: one central queue (no scaling);
  * waking one M per ready (M's that find nothing); waking nobody until an M asks (latency). The rule is Go's:
  *   WK-1 New work wakes one M if there is an idle P and no M is searching (spinning).
- *   WK-2 The searcher that finds work and leaves more behind wakes the next one.
+ *   WK-2 The searcher that finds work and leaves more behind, on whatever queue, wakes the next one.
  *   WK-3 Submitter: publish work (plain store to its queue), then read hints and nmspinning. Idler: put the P on the idle
  *        list (sets HINT_IDLE), nmspinning--, membarrier, look at every source once more. The membarrier is the fence that
  *        the submitter left out: at least one of the two sees the other. Forbidden: work queued, P idle, nobody awake.
+ *        A waker counts as searching only as long as there may be a P for it: it gives up under sched.lock. One case is
+ *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
  *   WK-4 A single queued G whose P's M is busy switching is likely to be run by that M itself within a microsecond.
  *        Wake-ups for such are left out, the longer the more often they turned out to be vain (lonewait); sysmon wakes
  *        somebody if the G is still there at its next round.
@@ -408,7 +410,7 @@ static bool idle_poll(M *m)
 	return p != NULL;
 }
 
-static bool anything_queued(void)
+bool gmp__anything_queued(void)
 {
 	if (load_seqcst(&sched.runq.n))
 		return true;
@@ -445,7 +447,7 @@ static bool idle(M *m)
 			else /* also who did not search: the searcher that it relied on may be a waker that finds no P */
 				gmp__os_membarrier();
 		}
-		if (anything_queued()) {
+		if (gmp__anything_queued()) {
 			lock(&sched.lock);
 			p = gmp__pidleget();
 			if (p)
@@ -625,7 +627,7 @@ void gmp__schedule(M *m)
 		P *p = m->p;
 		if (m->spinning) {
 			spin_end(m);
-			if (p->runq.n + p->fresh.n || anything_queued()) /* WK-2 */
+			if (p->runq.n + p->fresh.n || gmp__anything_queued()) /* WK-2 */
 				gmp__wakep();
 		}
 		if (unlikely(gp->flags & GF_LOCKED) && gp->ext->lockedm != m) {

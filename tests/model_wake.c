@@ -16,7 +16,7 @@ enum { QUEUE = 0 /* of P0 */, NSPIN, HINT, NPIDLE, SCHED, NOTE /* one a M: NOTE 
 enum { HINT_IDLE = 1, HINT_FENCE = 2 };
 
 enum { M_NONE, M_NO_WAKE, M_NO_MEMBARRIER, M_NO_RECHECK, M_SPIN_END_LATE, M_DROP_OUTSIDE, M_NO_WK2, M_GLOBAL_UNSEEN, M_NO_SYSMON,
-	M_FENCE_LATE, M_BARRIER_IF_SPINNING, M_WK2_GLOBAL };
+	M_FENCE_LATE, M_BARRIER_IF_SPINNING, M_WK2_GLOBAL, M_HANDOFF_GLOBAL };
 enum { H_WOKEN, H_RECHECK, H_NO_IDLE_P, H_SYSMON, H_NOSPIN };
 static const char *const reach[] = {"an M is woken", "the second look finds work", "no idle P for a waker", "sysmon wakes",
 	"an idler that did not search", NULL};
@@ -138,6 +138,28 @@ static int foreign(S *s, int t, int d)
 	s->runq++;
 	UNLOCK(SCHED);
 	CALL(wakep);
+	END;
+}
+
+/* An M that goes into a blocking region: handoffp of its P. */
+static int blocker(S *s, int t, int d)
+{
+	BEGIN;
+	STEP("handoffp: global queue ?");
+	if (s->runq) {
+		s->m[t].hp = s->m[t].p;
+		STEP("nmspinning++"); /* startm, here as a searcher: one kind of start will do */
+		*rmw(s, t, NSPIN) += 1;
+		CALL(startm);
+		RETURN;
+	}
+	LOCK(SCHED);
+	p_put(s, t, s->m[t].p);
+	s->m[t].p = 0;
+	UNLOCK(SCHED);
+	STEP("anything queued ?");
+	if (s->runq || (ld(s, t, QUEUE) && !MUT(M_HANDOFF_GLOBAL)))
+		CALL(wakep);
 	END;
 }
 
@@ -374,6 +396,21 @@ static void net_three(S *s)
 	il_thread("F", foreign);
 	il_thread("sysmon", sysmon);
 }
+static void handoff(S *s)
+{
+	begin(s, 2, 0, 2, true);
+	s->pidle = 0;
+	s->il.v[NPIDLE] = s->il.v[HINT] = 0;
+	s->m[il_threads].p = 2;
+	il_thread("blocker", blocker);
+	il_thread("sysmon", sysmon); /* the submitter's store may be on its way */
+}
+static void handoff_alone(S *s)
+{
+	handoff(s);
+	il_threads--;
+	fence = true; /* it is not */
+}
 static void net_limited(S *s)
 {
 	begin(s, 2, 1, 2, true);
@@ -402,8 +439,11 @@ static const IlRun runs[] = {
 	{"three Ps, sysmon", net_three, 0, NULL},
 	{"lone G not announced, sysmon", net_lone, 0, NULL},
 	{"limit of threads, sysmon", net_limited, 0, NULL},
+	{"a P handed off, sysmon", handoff, 0, NULL},
+	{"a P handed off, no membarrier", handoff_alone, 0, NULL},
 
 	{"WK-1 nobody is woken", sleeper, M_NO_WAKE, "WK"},
+	{"WK-1 handoffp looks at the global queue only", handoff_alone, M_HANDOFF_GLOBAL, "WK"},
 	{"WK-2 searcher wakes nobody for the rest", global_two, M_NO_WK2, "WK"},
 	{"WK-2 searcher looks at its own queue only", global_two, M_WK2_GLOBAL, "WK"},
 	{"WK-3 no membarrier", one, M_NO_MEMBARRIER, "WK"},
