@@ -336,7 +336,8 @@ static P *p_new(int id)
 static void p_begin(P *p)
 {
 	p->ticks = sched.ticksinit;
-	p->lonewait = p->lonemax = 0;
+	store_relaxed(&p->lonewait, 0u);
+	store_relaxed(&p->lonemax, 0u);
 	p->slicestart = p->freshsince = gmp__os_now();
 	p->status = Pidle;
 	store_release(&sched.ntransit, sched.ntransit + 1);

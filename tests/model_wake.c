@@ -409,7 +409,7 @@ static void handoff_alone(S *s)
 {
 	handoff(s);
 	il_threads--;
-	fence = true; /* it is not */
+	fence = true;
 }
 static void net_limited(S *s)
 {
