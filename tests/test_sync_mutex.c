@@ -379,9 +379,9 @@ static void threads_and_coroutines_share_it(void **state)
 	/* threads alone, without a runtime */
 	Shared s = {.each = 500 / test_scale() + 1};
 	pthread_t t[3];
+	gmp_waitgroup_add(&s.wg, 3);
 	for (int i = 0; i < 3; i++)
 		check_int(pthread_create(&t[i], NULL, adder_thread, &s), 0);
-	gmp_waitgroup_add(&s.wg, 3);
 	for (int i = 0; i < 3; i++)
 		check_int(pthread_join(t[i], NULL), 0);
 	check_int(s.sum, 3 * s.each);
