@@ -226,8 +226,12 @@ static void cancels(void *arg)
 		Box b = {.deadline = i ? gmp_now() + 3600 * GMP_SEC : 0, .result = 1};
 		gmp_g *g;
 		check_int(gmp_spawn_attr(&g, NULL, waiter, &b), 0);
-		settle();
 		check_int(gmp_mutex_lock(&b.mu), 0);
+		while (!b.waiting) { /* it holds the mutex until it waits */
+			gmp_mutex_unlock(&b.mu);
+			gmp_yield();
+			check_int(gmp_mutex_lock(&b.mu), 0);
+		}
 		check_int(gmp_cancel(g), 0);
 		settle();
 		check_int(b.result, 1); /* it needs the mutex to return, cancelled or not */
