@@ -194,7 +194,7 @@ int gmp_chan_close(gmp_chan *c)
 		leave(m);
 		return -EPIPE;
 	}
-	c->closed = 1;
+	store_relaxed(&c->closed, (uint8_t)1);
 	Queue woken = {NULL, NULL};
 	Sudog *sg;
 	while ((sg = waitq_claim(&c->recvq))) {

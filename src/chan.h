@@ -9,11 +9,11 @@
 
 struct gmp_chan {
 	uint8_t lock;
-	uint8_t closed;
+	uint8_t closed; /* read by anyone, as a hint, like count and the queues' heads */
 	uint8_t ticker;
 	uint32_t elem_size;
 	size_t cap;
-	size_t count; /* values in buf; read by anyone for gmp_chan_len */
+	size_t count; /* values in buf */
 	char *next_in, *next_out;
 	char *buf, *end;
 	Queue recvq, sendq;

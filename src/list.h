@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * list.h - doubly linked intrusive queues, NULL-ended. One Link type serves run queues and wait queues alike, since a
- * coroutine is on at most one queue at any time. */
+ * coroutine is on at most one queue at any time. `head` may be read by anyone, as a hint (is somebody there?): it is
+ * written atomically. */
 #ifndef GMP_LIST_H
 #define GMP_LIST_H
 
@@ -15,7 +16,7 @@ typedef struct Queue {
 	Link *head, *tail;
 } Queue;
 
-static inline bool queue_empty(const Queue *q) { return q->head == NULL; }
+static inline bool queue_empty(const Queue *q) { return load_relaxed(&q->head) == NULL; }
 
 static inline void queue_push_tail(Queue *q, Link *l)
 {
@@ -24,7 +25,7 @@ static inline void queue_push_tail(Queue *q, Link *l)
 	if (q->tail)
 		q->tail->next = l;
 	else
-		q->head = l;
+		store_relaxed(&q->head, l);
 	q->tail = l;
 }
 
@@ -36,14 +37,14 @@ static inline void queue_push_head(Queue *q, Link *l)
 		q->head->prev = l;
 	else
 		q->tail = l;
-	q->head = l;
+	store_relaxed(&q->head, l);
 }
 
 static inline Link *queue_pop_head(Queue *q)
 {
 	Link *l = q->head;
 	if (l) {
-		q->head = l->next;
+		store_relaxed(&q->head, l->next);
 		if (q->head)
 			q->head->prev = NULL;
 		else
@@ -60,7 +61,7 @@ static inline Link *queue_pop_tail(Queue *q)
 		if (q->tail)
 			q->tail->next = NULL;
 		else
-			q->head = NULL;
+			store_relaxed(&q->head, NULL);
 	}
 	return l;
 }
@@ -71,7 +72,7 @@ static inline void queue_remove(Queue *q, Link *l)
 	if (l->prev)
 		l->prev->next = l->next;
 	else
-		q->head = l->next;
+		store_relaxed(&q->head, l->next);
 	if (l->next)
 		l->next->prev = l->prev;
 	else
@@ -87,9 +88,10 @@ static inline void queue_append(Queue *dst, Queue *src)
 	if (dst->tail)
 		dst->tail->next = src->head;
 	else
-		dst->head = src->head;
+		store_relaxed(&dst->head, src->head);
 	dst->tail = src->tail;
-	src->head = src->tail = NULL;
+	store_relaxed(&src->head, (Link *)NULL);
+	src->tail = NULL;
 }
 
 #endif

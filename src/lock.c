@@ -73,21 +73,34 @@ bool gmp__notesleep(Note *n, int64_t deadline)
 
 /* ---- object locks ------------------------------------------------------------------------------------------------ */
 
+/* How long to wait before the next look, the i-th time. */
+static void backoff(int i, int64_t *nap)
+{
+	if (i < SPIN_ROUNDS) {
+		spin();
+	} else if (i < SPIN_ROUNDS + YIELD_ROUNDS) {
+		gmp__os_osyield();
+	} else {
+		/* The holder's thread was descheduled. Yielding gets nowhere if it has a lower priority, or is
+		 * the victim of many waiters who yield to each other. */
+		gmp__os_usleep(*nap);
+		*nap = min_i64(*nap * 2, NAP_LONGEST);
+	}
+}
+
 void gmp__lockbyte_slow(uint8_t *b)
 {
 	int64_t nap = NAP_FIRST;
 	for (int i = 0;; i++) {
-		if (i < SPIN_ROUNDS) {
-			spin();
-		} else if (i < SPIN_ROUNDS + YIELD_ROUNDS) {
-			gmp__os_osyield();
-		} else {
-			/* The holder's thread was descheduled. Yielding gets nowhere if it has a lower priority, or is
-			 * the victim of many waiters who yield to each other. */
-			gmp__os_usleep(nap);
-			nap = min_i64(nap * 2, NAP_LONGEST);
-		}
+		backoff(i, &nap);
 		if (load_relaxed(b) == 0 && !test_and_set_acquire(b))
 			return;
 	}
+}
+
+void gmp__lockbyte_await(const uint8_t *b)
+{
+	int64_t nap = NAP_FIRST;
+	for (int i = 0; load_acquire(b); i++)
+		backoff(i, &nap);
 }

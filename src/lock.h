@@ -40,6 +40,7 @@ bool gmp__notesleep(Note *n, int64_t deadline);
 /* Object locks (channels, sync objects): one byte, so that a parked coroutine's lock can be released by a single store
  * on the other side of the switch. Waiters spin, then give up the CPU: holders never block. */
 void gmp__lockbyte_slow(uint8_t *b);
+void gmp__lockbyte_await(const uint8_t *b); /* until it is free: nobody else will take it */
 static inline void lockbyte(uint8_t *b)
 {
 	if (unlikely(test_and_set_acquire(b)))

@@ -7,8 +7,9 @@
  *        are saved. So nobody resumes a G that is still on its stack, and nobody waits for it either.
  *   PK-2 Each park has exactly one ready. Who takes a plain Sudog off its queue owes the ready. A contested wait
  *        (deadline, select) belongs to whoever wins claim(); the losers leave the G alone.
- *   PK-3 Who won a claim without holding the object's lock (a timer) passes through waitlock once before ready, and so
- *        is behind the commit of the park (PK-1).
+ *   PK-3 Who won a claim without holding the lock byte that the landing clears passes through that once before ready, and
+ *        so is behind the commit of the park (PK-1): a timer takes waitlock, the waker of a select waits until its parklock
+ *        is clear (a few instructions of the parker, who waits for nobody in between).
  *   PK-4 The waker writes ctx.ret and everything else before ready, and touches neither Sudog nor object afterwards.
  *   PK-5 Cancellation acts while the world is stopped (p.c), when no claim and no queue operation is half done.
  *   PK-6 claim's sequence moves with every contested wait, so a late timer never hits a later wait of the same G. */
@@ -271,11 +272,22 @@ static inline Sudog *waitq_claim(Queue *q)
 	return NULL;
 }
 
+/* Of a select, whose channels are unlocked before its registers are saved (PK-3). */
+static alwaysinline void await_commit(G *gp)
+{
+	if (unlikely(load_acquire(&gp->parklock)))
+		gmp__lockbyte_await(&gp->parklock);
+}
+
 /* Ends a dequeued waiter's wait with result r. */
 static alwaysinline void waiter_wake(M *m, Sudog *sg, intptr_t r)
 {
 	G *gp = sg2g(sg);
-	gp->ctx.ret = unlikely(sg->g & SG_SELECT) ? (intptr_t)sg | (r != 0) : r;
+	if (unlikely(sg->g & SG_SELECT)) {
+		await_commit(gp);
+		r = (intptr_t)sg | (r != 0);
+	}
+	gp->ctx.ret = r;
 	ready(m, gp);
 }
 

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * select.c - gmp_select. After Go's select.go: look, enqueue on all, park, dequeue from all.
  *
- *   SE-1 All channels of the select are locked together (in address order, each once), so "none is ready" is true at one
- *        instant, and the select is on all queues before anyone can act on one of them.
+ *   SE-1 "None is ready" is found with all channels of the select locked together (in address order, each once): it is true
+ *        at one instant, and the select is on all queues before anyone can act on one of them.
  *   SE-2 Its wait is contested (PK-2): the one who wins claim() performs its case; Sudogs of the other cases are skipped by
- *        their finders and unlinked here.
- *   SE-3 The locks are released, parklock last, after the registers are saved; a waker of another channel than the one
- *        just released cannot have come earlier (PK-1), a timer passes through parklock (PK-3).
- *   SE-4 Among the ready, the choice is uniform: one is drawn from a list of them, and if somebody wins its waiter first it
- *        is struck out and another is drawn.
- *   SE-5 A select never meets itself: its own Sudogs are queued only after it found nothing. */
+ *        their finders and unlinked here, each under the lock of its channel.
+ *   SE-3 The channels are unlocked before the registers are saved, parklock after, by the landing; wakers and the timer pass
+ *        through parklock (PK-3).
+ *   SE-4 Among the ready, the choice is uniform: one is drawn from a list of them, and if somebody is faster it is struck
+ *        out and another is drawn.
+ *   SE-5 A select never meets itself: its own Sudogs are queued only after it found nothing.
+ *   SE-6 Most selects find something. So it looks first without locks, and locks only the channel that it has drawn. What
+ *        it saw was true when it looked; whether it still is, shows under the lock. */
 #include "chan.h"
 #include <stdlib.h>
 
@@ -80,8 +82,6 @@ static void sort_order(Sel *s)
 
 static void lock_all(const Sel *s)
 {
-	if (load_relaxed(&sched.solo))
-		return;
 	const gmp_chan *last = NULL;
 	for (int i = 0; i < s->nlive; i++) {
 		gmp_chan *c = s->cases[s->order[i]].chan;
@@ -91,11 +91,8 @@ static void lock_all(const Sel *s)
 	}
 }
 
-/* The channel after whose release everything may be gone is the last one: read ahead. */
 static void unlock_all(const Sel *s)
 {
-	if (load_relaxed(&sched.solo))
-		return;
 	for (int i = s->nlive - 1; i >= 0; i--) {
 		gmp_chan *c = s->cases[s->order[i]].chan;
 		if (i == 0 || s->cases[s->order[i - 1]].chan != c)
@@ -103,26 +100,18 @@ static void unlock_all(const Sel *s)
 	}
 }
 
-static bool claimable(const Queue *q)
-{
-	for (Link *l = q->head; l; l = l->next) {
-		const Sudog *sg = link2sg(l);
-		if (!(sg->g & SG_CONTESTED) || !(load_relaxed(&sg2g(sg)->claim) & 1u))
-			return true;
-	}
-	return false;
-}
-
+/* A hint, also under the lock: those who wait may all have found something else. */
 static bool looks_ready(const gmp_case *k)
 {
 	const gmp_chan *c = k->chan;
-	if (k->op == GMP_SEND)
-		return c->closed || c->count < c->cap || claimable(&c->recvq);
-	return c->count || c->closed || claimable(&c->sendq);
+	if (load_relaxed(&c->closed))
+		return true;
+	size_t n = load_relaxed(&c->count);
+	return k->op == GMP_SEND ? n < c->cap || !queue_empty(&c->recvq) : n || !queue_empty(&c->sendq);
 }
 
-/* Performs one ready case. Its index; -1: none is ready. */
-static int perform(M *m, Sel *s)
+/* Performs one ready case (SE-4). Its index; -1: none is ready. locked: all channels are. */
+static int perform(M *m, Sel *s, bool locked)
 {
 	int nready = 0;
 	for (int i = 0; i < s->nlive; i++) {
@@ -130,11 +119,15 @@ static int perform(M *m, Sel *s)
 		if (looks_ready(&s->cases[k]))
 			s->ready[nready++] = k;
 	}
-	while (nready) { /* SE-4 */
+	while (nready) {
 		uint32_t d = nready == 1 ? 0 : draw(m, (uint32_t)nready);
 		uint16_t k = s->ready[d];
 		gmp_case *c = &s->cases[k];
+		if (!locked)
+			olock(&c->chan->lock);
 		int r = c->op == GMP_SEND ? send_now(c->chan, c->elem, &s->wake) : recv_now(c->chan, c->elem, &s->wake);
+		if (!locked)
+			ounlock(&c->chan->lock);
 		if (r != CHAN_WAIT) {
 			c->result = r;
 			return k;
@@ -155,94 +148,95 @@ static void enqueue(const Sel *s, G *gp)
 	}
 }
 
-static void dequeue(const Sel *s, const Sudog *won)
+/* SE-2. The channel of `won` is left alone, where that is its only case: it may be gone. */
+static void dequeue(const Sel *s, const Sudog *won, bool locked)
 {
 	for (int i = 0; i < s->nlive; i++) {
 		gmp_case *k = &s->cases[s->order[i]];
 		Sudog *sg = &s->sg[s->order[i]];
-		if (sg != won)
-			queue_remove(k->op == GMP_SEND ? &k->chan->sendq : &k->chan->recvq, &sg->link);
+		if (sg == won)
+			continue;
+		if (!locked)
+			olock(&k->chan->lock);
+		queue_remove(k->op == GMP_SEND ? &k->chan->sendq : &k->chan->recvq, &sg->link);
+		if (!locked)
+			ounlock(&k->chan->lock);
 	}
 }
 
-/* On g0: SE-3. */
-static void commit(M *m, G *gp)
+/* The Sudogs are queued, all channels locked (unless solo). Out of the runtime afterwards. */
+static intptr_t wait(M *m, G *gp, Sel *s, uint32_t seq, int64_t deadline, bool solo)
 {
-	(void)m;
-	unlock_all(gp->waitobj);
-	unlockbyte(&gp->parklock);
-}
-
-/* All channels are locked, the Sudogs queued. Out of the runtime afterwards. */
-static intptr_t wait(M *m, G *gp, Sel *s, uint32_t seq, int64_t deadline)
-{
-	lockbyte(&gp->parklock);
+	if (!solo)
+		store_relaxed(&gp->parklock, (uint8_t)1); /* nobody else's: of the last wait nothing is left */
 	if (m->foreign) { /* nobody resumes a foreign thread's G */
 		gmp__park_record(gp, WAIT_SELECT, s, NULL, &gp->parklock);
 		unlock_all(s);
 		return gmp__park_foreign_until(m, gp, &gp->parklock, seq, deadline);
 	}
-	gp->waitlock = &gp->parklock; /* the timer may go off before the park has committed */
+	store_relaxed(&gp->waitlock, &gp->parklock); /* the timer may go off before the park has committed */
 	Timer t;
 	t.p = NULL;
 	if (deadline != GMP_FOREVER) {
 		int e = gmp__park_timer(m, gp, &t, seq, deadline);
 		if (e) {
-			dequeue(s, NULL);
-			unlock_all(s);
-			unlockbyte(&gp->parklock);
+			dequeue(s, NULL, true);
+			if (!solo)
+				unlock_all(s);
+			ounlock(&gp->parklock);
 			leave(m);
 			return e;
 		}
 	}
-	intptr_t r;
-	if (load_relaxed(&sched.solo)) { /* nothing to unlock */
-		r = finish_sw(park_sw(m, gp, WAIT_SELECT, s, NULL, &gp->parklock));
-	} else {
-		gp->waitreason = WAIT_SELECT;
-		gp->waitobj = s;
-		gp->waitq = NULL;
-		gp->since = load_relaxed(&sched.coarse_ms);
-		gstatus(gp, Grunning, Gwaiting);
-		count1(&m->p->nparks);
-		r = mcall(m, commit);
-	}
+	if (!solo)
+		unlock_all(s); /* SE-3 */
+	intptr_t r = finish_sw(park_sw(m, gp, WAIT_SELECT, s, NULL, &gp->parklock));
 	gmp__park_timer_end(&t);
 	return r;
 }
 
-static int select_on(M *m, Sel *s, int64_t deadline)
+/* None is ready, all channels are locked (unless solo). */
+static int select_wait(M *m, G *gp, Sel *s, int64_t deadline, bool solo)
 {
-	sort_order(s);
-	lock_all(s);
-	int i = perform(m, s);
-	G *gp = m->curg;
-	if (i < 0)
-		i = deadline <= 0 ? -EAGAIN : cancelled(gp) ? -ECANCELED : -1 - MAXCASES;
-	if (i != -1 - MAXCASES) {
-		unlock_all(s);
-		if (s->wake)
-			waiter_wake(m, s->wake, 0);
-		leave(m);
-		return i;
-	}
 	uint32_t seq = claim_begin(gp);
 	gp->sg.g = (uintptr_t)gp | SG_CONTESTED; /* for cancellation: this wait is a contested one */
 	enqueue(s, gp);
-	intptr_t r = wait(m, gp, s, seq, deadline);
+	intptr_t r = wait(m, gp, s, seq, deadline, solo);
 	if (r == -ENOMEM)
 		return -ENOMEM;
 	const Sudog *won = r < 0 ? NULL : (const Sudog *)(r & ~(intptr_t)1);
 	m = enter();
-	lock_all(s);
-	dequeue(s, won);
-	unlock_all(s);
+	dequeue(s, won, false);
 	leave(m);
 	if (!won)
 		return (int)r;
 	int k = (int)(won - s->sg);
 	s->cases[k].result = r & 1 ? -EPIPE : 0;
 	return k;
+}
+
+static int select_on(M *m, Sel *s, int64_t deadline)
+{
+	bool solo = load_relaxed(&sched.solo); /* it changes only while everybody is out of the runtime */
+	G *gp = m->curg;
+	int i = perform(m, s, solo); /* SE-6 */
+	if (i < 0 && !solo) {
+		sort_order(s);
+		lock_all(s);
+		if ((i = perform(m, s, true)) >= 0)
+			unlock_all(s);
+	}
+	if (i < 0) {
+		i = deadline <= 0 ? -EAGAIN : cancelled(gp) ? -ECANCELED : 0;
+		if (i == 0)
+			return select_wait(m, gp, s, deadline, solo);
+		if (!solo)
+			unlock_all(s);
+	}
+	if (s->wake)
+		waiter_wake(m, s->wake, 0);
+	leave(m);
+	return i;
 }
 
 static int check(const gmp_case *cases, int n)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * model_select.c - select (select.c, SE-1..SE-5) by exhaustive interleaving: two selects that compete and meet, a plain sender, a
+ * model_select.c - select (select.c, SE-1..SE-6) by exhaustive interleaving: two selects that compete and meet, a plain sender, a
  * close, a time-out, over two unbuffered channels. Each value sent must arrive exactly once, no wait end twice, nobody wait
  * beside somebody who would match, and no memory of a select be used after it has returned.
  *
- * Left out: buffers, sorting (cases are checked by channel number), stopping the world (model_park.c). The g0 half of a select's
- * park (commit) is a thread of its own, since the coroutine may go on elsewhere meanwhile. */
-#define IL_T 7
+ * Left out: buffers, sorting (cases are checked by channel number), stopping the world (model_park.c). */
+#define IL_T 5
 #define IL_V 8
 #define IL_DEPTH 4
 #include "interleave.h"
@@ -16,11 +15,12 @@ enum { SEND = 1, RECV = 2 };
 enum { RUNNING, WAITING, READY };
 enum { WAIT = 1, OK, EPIPE_, TIMEDOUT };
 
-enum { M_NONE, M_ENQUEUE_UNLOCKED, M_NO_CLAIM, M_READ_BEHIND, M_TIMER_SKIPS_LOCK, M_GIVE_UP, M_ENQUEUE_FIRST, M_LEFT_QUEUED, M_LOCK_ORDER,
-	M_UNLOCK_BEFORE_SAVE };
-enum { H_MET, H_SELECTS_MET, H_CLOSED, H_TIMEOUT, H_LOST_CLAIM, H_STRUCK, H_WAITED };
+enum { M_NONE, M_ENQUEUE_UNLOCKED, M_NO_CLAIM, M_TIMER_SKIPS_LOCK, M_GIVE_UP, M_ENQUEUE_FIRST, M_LEFT_QUEUED, M_LOCK_ORDER,
+	M_WAKER_SKIPS_LOCK, M_PARKLOCK_LATE, M_PARKLOCK_EARLY, M_ONE_LOOK };
+enum { H_MET, H_SELECTS_MET, H_CLOSED, H_TIMEOUT, H_LOST_CLAIM, H_STRUCK, H_WAITED, H_FIRST_LOOK, H_SECOND_LOOK, H_AWAITED };
 static const char *const reach[] = {"plain sender meets a select", "two selects meet", "close wakes a select", "time-out",
-	"a Sudog whose wait is over is skipped", "the case drawn turns out taken", "a select waits and is woken", NULL};
+	"a Sudog whose wait is over is skipped", "the case drawn turns out taken", "a select waits and is woken",
+	"the look without locks finds a case", "only the look under all locks finds one", "a waker waits for the commit", NULL};
 
 typedef struct Case {
 	uint8_t op, chan;
@@ -33,11 +33,12 @@ struct S {
 		uint8_t n[3], q[3][MAXQ]; /* [SEND], [RECV]: Sudogs */
 	} chan[NCHAN];
 	struct {
-		uint8_t status, saved, ret, alive, seq, commit, armed, result, rounds;
+		uint8_t status, saved, ret, alive, seq, armed, result, rounds;
 	} g[NSEL + 1];            /* selects, and the plain sender */
 	struct {
 		uint8_t i, k, won, r, seq, woken; /* locals. woken: mask of Sudogs */
 		uint8_t ready;            /* mask of cases */
+		uint8_t locked;           /* the second look of a select */
 	} x[IL_T];
 	uint8_t sent[NSEL + 1], got[NSEL + 1]; /* by whose value: ghosts */
 };
@@ -81,6 +82,7 @@ static void deliver(S *s, int from, int to)
 		REACHED(H_MET);
 }
 
+/* The end of waiter_wake: await_commit is done. */
 static void ready(S *s, int t, int sg, int r)
 {
 	int g = owner(sg);
@@ -92,6 +94,20 @@ static void ready(S *s, int t, int sg, int r)
 	s->g[g].status = READY;
 	il_drain(s, t);
 }
+
+static bool committed(const S *s, int t, int sg)
+{
+	if (sg == PLAIN || MUT(M_WAKER_SKIPS_LOCK) || ld(s, t, PARKLOCK + owner(sg)) == 0)
+		return true;
+	REACHED(H_AWAITED);
+	return false;
+}
+
+/* waiter_wake: two steps. */
+#define WAKE(sg, r) do { \
+	AWAIT("await the commit, ready", committed(s, t, (sg))); \
+	ready(s, t, (sg), (r)); \
+} while (0)
 
 #define LOCKBYTE(w) do { \
 	AWAIT("lock byte", *rmw(s, t, (w)) == 0); \
@@ -141,18 +157,8 @@ static int perform(S *s, int t, int d)
 #undef N
 }
 
-static bool looks_ready(const S *s, Case c)
-{
-	if (s->chan[c.chan].closed)
-		return true;
-	int other = SEND + RECV - c.op;
-	for (int i = 0; i < s->chan[c.chan].n[other]; i++) {
-		int sg = s->chan[c.chan].q[other][i];
-		if (sg == PLAIN || !(s->il.v[CLAIM + owner(sg)] & 1))
-			return true;
-	}
-	return false;
-}
+/* A hint: the heads of queues. */
+static bool looks_ready(const S *s, Case c) { return s->chan[c.chan].closed || s->chan[c.chan].n[SEND + RECV - c.op]; }
 
 /* Cases are given in order of their channels; a channel that stands twice is locked once. */
 static int lock_all(S *s, int t, int d)
@@ -165,26 +171,47 @@ static int lock_all(S *s, int t, int d)
 	END;
 }
 
-/* Of select X.k, on g0 or on its own thread. */
 static int unlock_all(S *s, int t, int d)
 {
-#define AT (MUT(M_READ_BEHIND) ? NCASE - 1 - X.i : X.i)
 	BEGIN;
 	for (X.i = NCASE; X.i-- > 0;) {
 		STEP("next case of the select");
-		if (!s->g[X.k].alive)
-			il_fail("SE-3: memory of select %d is used after its return", X.k);
-		if (AT == 0 || cases[X.k][AT - 1].chan != cases[X.k][AT].chan)
-			st(s, t, LCK + cases[X.k][AT].chan, 0);
+		if (X.i == 0 || cases[t][X.i - 1].chan != cases[t][X.i].chan)
+			st(s, t, LCK + cases[t][X.i].chan, 0);
 	}
 	X.i = 0;
-	if (MUT(M_READ_BEHIND)) {
-		STEP("is there a next case ?");
-		if (!s->g[X.k].alive)
-			il_fail("SE-3: memory of select %d is used after its return", X.k);
-	}
 	END;
-#undef AT
+}
+
+/* One look at the cases, and the one drawn performed: SE-4. X.locked: all channels are. X.r == WAIT: nothing. */
+static int look(S *s, int t, int d)
+{
+	BEGIN;
+	for (X.i = 0; X.i < NCASE; X.i++) {
+		STEP("look");
+		if (looks_ready(s, cases[t][X.i]))
+			X.ready |= (uint8_t)(1u << X.i);
+	}
+	X.i = 0;
+	X.r = WAIT;
+	while (X.ready) {
+		STEP("draw");
+		X.k = (uint8_t)(X.ready == 3 ? il_choose(2) : X.ready - 1);
+		X.ready &= (uint8_t)~(1u << X.k);
+		X.k = (uint8_t)(t * NCASE + X.k);
+		if (!X.locked)
+			LOCKBYTE(LCK + of(X.k).chan);
+		CALL(perform);
+		if (!X.locked)
+			st(s, t, LCK + of(X.k).chan, 0);
+		if (X.r != WAIT)
+			break;
+		REACHED(H_STRUCK);
+		if (MUT(M_GIVE_UP))
+			break;
+	}
+	X.ready = 0;
+	END;
 }
 
 static int select_once(S *s, int t, int d)
@@ -193,42 +220,33 @@ static int select_once(S *s, int t, int d)
 	BEGIN;
 	STEP("gmp_select");
 	G.alive = 1;
-	CALL(lock_all);
-	if (MUT(M_ENQUEUE_FIRST))
-		for (int k = 0; k < NCASE; k++)
-			enqueue(s, t * NCASE + k);
-	for (int k = 0; k < NCASE; k++)
-		if (looks_ready(s, cases[t][k]))
-			X.ready |= (uint8_t)(1u << k);
-	X.r = WAIT;
-	while (X.ready) {
-		STEP("draw");
-		X.k = (uint8_t)(X.ready == 3 ? il_choose(2) : X.ready - 1);
-		X.ready &= (uint8_t)~(1u << X.k);
-		X.k = (uint8_t)(t * NCASE + X.k);
-		CALL(perform);
+	X.locked = 0;
+	CALL(look);
+	if (X.r != WAIT) {
+		REACHED(H_FIRST_LOOK);
+	} else {
+		CALL(lock_all);
+		X.locked = 1;
+		if (MUT(M_ENQUEUE_FIRST))
+			for (int k = 0; k < NCASE; k++)
+				enqueue(s, t * NCASE + k);
+		if (!MUT(M_ONE_LOOK))
+			CALL(look);
 		if (X.r != WAIT)
-			break;
-		REACHED(H_STRUCK);
-		if (MUT(M_GIVE_UP))
-			break;
+			REACHED(H_SECOND_LOOK);
 	}
-	X.ready = 0;
 	if (X.r != WAIT) {
 		if (cases[t][X.k % NCASE].op == SEND)
 			s->sent[t] = (uint8_t)(s->sent[t] + (X.r == OK));
 		G.result = X.r;
-		X.k = (uint8_t)t;
-		CALL(unlock_all);
-		if (X.won) {
-			STEP("ready");
-			ready(s, t, X.won - 1, OK);
-		}
-		X.won = X.r = X.k = G.alive = 0;
+		if (X.locked)
+			CALL(unlock_all);
+		if (X.won)
+			WAKE(X.won - 1, OK);
+		X.won = X.r = X.k = X.locked = G.alive = 0;
 		RETURN;
 	}
 	if (MUT(M_ENQUEUE_UNLOCKED)) {
-		X.k = (uint8_t)t;
 		CALL(unlock_all);
 		CALL(lock_all);
 	}
@@ -237,37 +255,41 @@ static int select_once(S *s, int t, int d)
 	if (!MUT(M_ENQUEUE_FIRST))
 		for (int k = 0; k < NCASE; k++)
 			enqueue(s, t * NCASE + k);
-	LOCKBYTE(PARKLOCK + t);
+	if (!MUT(M_PARKLOCK_LATE))
+		st_rlx(s, t, PARKLOCK + t, 1);
+	G.status = WAITING;
 	if (timed == t) {
 		STEP("start the timer");
 		il_drain(s, t);
 		G.armed = 1;
 	}
-	STEP("park");
-	G.status = WAITING;
-	if (MUT(M_UNLOCK_BEFORE_SAVE)) {
-		G.commit = 1;
-		STEP("save registers");
-		G.saved = 1;
-	} else {
-		STEP("save registers"); /* mcall */
-		il_drain(s, t); /* what follows on this M is written by its g0 */
-		G.saved = 1;
-		G.commit = 1;
+	CALL(unlock_all);
+	if (MUT(M_PARKLOCK_LATE)) {
+		STEP("lock parklock");
+		st_rlx(s, t, PARKLOCK + t, 1);
 	}
-	X.r = X.k = 0;
+	if (MUT(M_PARKLOCK_EARLY)) {
+		STEP("unlock parklock");
+		st(s, t, PARKLOCK + t, 0);
+	}
+	STEP("save registers");
+	G.saved = 1;
+	STEP("landing");
+	st(s, t, PARKLOCK + t, 0);
+	X.r = X.k = X.locked = 0;
 	AWAIT("resumed", G.status == READY);
 	G.status = RUNNING;
 	G.saved = 0;
 	G.armed = 0; /* gmp__park_timer_end */
 	REACHED(H_WAITED);
-	CALL(lock_all);
 	X.won = (uint8_t)((G.ret & 7) == TIMEDOUT ? 0xff : G.ret >> 3);
-	for (int k = 0; k < NCASE && !MUT(M_LEFT_QUEUED); k++)
-		if (X.won != t * NCASE + k)
-			dequeue(s, t * NCASE + k);
-	X.k = (uint8_t)t;
-	CALL(unlock_all);
+	for (X.k = 0; X.k < NCASE && !MUT(M_LEFT_QUEUED); X.k++) {
+		if (X.won == t * NCASE + X.k)
+			continue;
+		LOCKBYTE(LCK + cases[t][X.k].chan);
+		dequeue(s, t * NCASE + X.k);
+		st(s, t, LCK + cases[t][X.k].chan, 0);
+	}
 	G.result = G.ret & 7;
 	if (G.result == OK && of(X.won).op == SEND)
 		s->sent[t]++;
@@ -281,24 +303,6 @@ static int selecting(S *s, int t, int d)
 	BEGIN;
 	for (; s->g[t].rounds; s->g[t].rounds--)
 		CALL(select_once);
-	END;
-}
-
-/* g0 of the M on which select t - NSEL ran. */
-static int commit(S *s, int t, int d)
-{
-	BEGIN;
-	for (;;) {
-		AWAIT("commit", s->g[t - NSEL].commit || s->il.done[t - NSEL]);
-		if (!s->g[t - NSEL].commit)
-			break;
-		s->g[t - NSEL].commit = 0;
-		X.k = (uint8_t)(t - NSEL);
-		CALL(unlock_all);
-		STEP("unlock parklock");
-		st(s, t, PARKLOCK + X.k, 0);
-		X.k = 0;
-	}
 	END;
 }
 
@@ -320,10 +324,8 @@ static int plain_sender(S *s, int t, int d)
 		s->g[NSEL].status = s->g[NSEL].saved = s->g[NSEL].ret = 0;
 	} else {
 		st(s, t, LCK + plain_chan, 0);
-		if (X.won) {
-			STEP("ready");
-			ready(s, t, X.won - 1, OK);
-		}
+		if (X.won)
+			WAKE(X.won - 1, OK);
 	}
 	s->sent[NSEL] = X.r == OK;
 	X.k = X.r = X.won = 0;
@@ -358,8 +360,7 @@ static int closer(S *s, int t, int d)
 	X.k = X.seq = 0;
 	for (X.i = 0; X.i < NSUDOG; X.i++)
 		if (X.woken >> X.i & 1) {
-			STEP("ready");
-			ready(s, t, X.i, EPIPE_);
+			WAKE(X.i, EPIPE_);
 			REACHED(H_CLOSED);
 		}
 	X.i = X.woken = X.won = 0;
@@ -402,7 +403,7 @@ static void terminal(const S *s)
 			il_fail("stuck: select %d", g);
 	}
 	for (int t = NSEL; t < il_threads; t++)
-		if (!s->il.done[t] && il_fn[t] != plain_sender && il_fn[t] != timer && (il_fn[t] != commit || s->g[t - NSEL].status != WAITING))
+		if (!s->il.done[t] && il_fn[t] != plain_sender && il_fn[t] != timer)
 			il_fail("stuck: %s", il_thread_name[t]);
 	for (int c = 0; c < NCHAN; c++) {
 		if (s->il.v[LCK + c])
@@ -432,8 +433,6 @@ static void begin(S *s, const Case a[NCASE], const Case b[NCASE], int plain)
 	timed = -1;
 	il_thread("select 0", selecting);
 	il_thread("select 1", selecting);
-	il_thread("g0 of 0", commit);
-	il_thread("g0 of 1", commit);
 }
 static const Case recv_both[] = {{RECV, 0}, {RECV, 1}}, send_both[] = {{SEND, 0}, {SEND, 1}}, mixed[] = {{SEND, 0}, {RECV, 1}},
 	itself[] = {{SEND, 0}, {RECV, 0}}, recv_back[] = {{RECV, 1}, {RECV, 0}};
@@ -505,10 +504,12 @@ static const IlRun runs[] = {
 	{"SE-1 channels not locked in one order", meet_back, M_LOCK_ORDER, "stuck"},
 	{"SE-2 no claim", compete_close, M_NO_CLAIM, "PK-2"},
 	{"SE-2 other Sudogs left queued", compete, M_LEFT_QUEUED, "SE-2"},
-	{"SE-3 reads the select after the last unlock", meet, M_READ_BEHIND, "SE-3"},
-	{"SE-3 channels unlocked before the registers are saved", meet, M_UNLOCK_BEFORE_SAVE, "PK-1"},
+	{"SE-3 waker does not pass through parklock", meet, M_WAKER_SKIPS_LOCK, "PK-1"},
+	{"SE-3 parklock is taken after the channels are unlocked", meet, M_PARKLOCK_LATE, "PK-1"},
+	{"SE-3 parklock is free before the registers are saved", meet, M_PARKLOCK_EARLY, "PK-1"},
 	{"SE-3 timer does not pass through parklock", meet_timeout, M_TIMER_SKIPS_LOCK, "PK-"},
 	{"SE-4 gives up when the case drawn is taken", late_claim, M_GIVE_UP, "SE-1"},
+	{"SE-6 no second look, under the locks", meet, M_ONE_LOOK, "SE-1"},
 	{"SE-5 queued before it has looked", self, M_ENQUEUE_FIRST, "SE-5"},
 };
 
