@@ -18,7 +18,7 @@ gmp_chan *gmp_chan_new(size_t elem_size, size_t capacity)
 	if (elem_size > 65536 || __builtin_mul_overflow(elem_size, capacity, &bytes) || bytes > SIZE_MAX / 4 ||
 	        capacity > SIZE_MAX / 4 || gmp__os_inject_failure())
 		return NULL;
-	gmp_chan *c = malloc(sizeof *c + bytes);
+	gmp_chan *c = aligned_alloc(CACHELINE, (sizeof *c + bytes + CACHELINE - 1) & ~(size_t)(CACHELINE - 1));
 	if (!c)
 		return NULL;
 	memset(c, 0, sizeof *c);

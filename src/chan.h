@@ -12,11 +12,11 @@ struct gmp_chan {
 	uint8_t closed; /* read by anyone, as a hint, like count and the queues' heads */
 	uint8_t ticker;
 	uint32_t elem_size;
-	size_t cap;
 	size_t count; /* values in buf */
+	size_t cap;
+	Queue recvq, sendq; /* up to here in one cache line: all that an unbuffered channel uses */
 	char *next_in, *next_out;
 	char *buf, *end;
-	Queue recvq, sendq;
 	Timer tick; /* ticker only */
 };
 

@@ -19,7 +19,7 @@
 typedef struct Slab {
 	struct Slab *next;
 	uint32_t n, used; /* used: so many were ever handed out; published with release, GD-1 */
-	G g[];
+	_Alignas(CACHELINE) G g[];
 } Slab;
 
 enum { GFREE_LOCAL = 1024, GFREE_BATCH = 512, GSLAB_FIRST = 64 * 1024, GSLAB_HUGE = 2 * 1024 * 1024 };

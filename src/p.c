@@ -338,6 +338,8 @@ static void p_begin(P *p)
 	p->ticks = sched.ticksinit;
 	store_relaxed(&p->lonewait, 0u);
 	store_relaxed(&p->lonemax, 0u);
+	p->stolen = 0;
+	p->stealpause = p->stealafter = 0;
 	p->slicestart = p->freshsince = gmp__os_now();
 	p->status = Pidle;
 	store_release(&sched.ntransit, sched.ntransit + 1);

@@ -88,31 +88,28 @@ enum {
 	SG_BITS = 3,
 };
 
+/* What parking, readying and switching touch comes first: two cache lines of the three or so. */
 struct gmp_g {
-	/* what a spawn writes: one line */
 	Sudog sg;          /* link: its place in the one queue it is on. elem: before the start, the argument */
-	gmp_fn *fn;
-	uint64_t id;
-	void *spawnpc;     /* who called spawn */
 	uint8_t status;
 	uint8_t waitreason;
 	uint16_t flags;
 	uint32_t claim;    /* sequence << 1 | taken: of the contested wait, see proc.h */
-	/* what a switch writes */
 	gmp__gobuf ctx;    /* where it goes on; ret: what its wait returns */
 	Stack *stack;      /* bound at the first dispatch */
-	struct GExt *ext;  /* the rare rest, or NULL */
-	/* what a park writes */
 	void *waitobj;     /* what it waits for */
 	Queue *waitq;      /* where its own Sudog is queued; NULL: nowhere */
 	uint8_t *waitlock; /* lock byte of that queue: free again once the park has committed */
-	/* join */
-	G *joiner;
-	uint8_t joinlock;  /* guards joiner and the step to Gdead of a joinable G */
+	uint32_t since;    /* coarse clock (ms) when it parked */
 	uint8_t parklock;  /* waitlock of waits on no queue, or on several */
+	uint8_t joinlock;  /* guards joiner and the step to Gdead of a joinable G */
 	uint8_t detached;  /* a handle existed and was given up; guarded by joinlock */
 	uint8_t pad;
-	uint32_t since;    /* coarse clock (ms) when it parked */
+	struct GExt *ext;  /* the rare rest, or NULL */
+	gmp_fn *fn;
+	uint64_t id;
+	void *spawnpc;     /* who called spawn */
+	G *joiner;
 #if TSAN_BUILD || ASAN_BUILD
 	SanFiber san;
 	gmp_fn *sanfn;     /* fn and argument, while gmp__san_main stands in their place */
@@ -188,8 +185,12 @@ struct P {
 	StackCache stacks;
 	Queue gfree;       /* Gidle Gs */
 	uint32_t ngfree;
-	uint32_t lonewait; /* wake-ups still to be left out, see wakep_hint() */
-	uint32_t lonemax;
+	uint32_t lonewait; /* wake-ups still to be left out, see wakep_hint(); not beyond lonems */
+	uint32_t lonemax, lonems;
+	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
+	int64_t stolenat;
+	P *stolenfrom;
+	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
 	uint64_t nextid, idend;
 	int64_t now;       /* clock at the last visit to g0 */
 	int64_t slicestart; /* when the oldest of the fresh queue were last moved to runq */
@@ -411,6 +412,7 @@ void gmp__schedule(M *m);                    /* g0's loop */
 void gmp__wakep(void);
 bool gmp__anything_queued(void);
 void gmp__wakep_hint(M *m, P *p);
+bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt);
 void gmp__ready_slow(M *m, G *gp);           /* without a P: global queue */
 void gmp__globrunqput(G *gp);                /* sched.lock held */
 void gmp__injectlist(M *m, Queue *q, uint32_t n);

@@ -10,9 +10,10 @@
  *        the submitter left out: at least one of the two sees the other. Forbidden: work queued, P idle, nobody awake.
  *        A waker counts as searching only as long as there may be a P for it: it gives up under sched.lock. One case is
  *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
- *   WK-4 A single queued G whose P's M is busy switching is likely to be run by that M itself within a microsecond.
- *        Wake-ups for such are left out, the longer the more often they turned out to be vain (lonewait); sysmon wakes
- *        somebody if the G is still there at its next round.
+ *   WK-4 What is queued at a P whose M switches often is likely to be run by that M itself within a microsecond. Wake-ups
+ *        for such are left out, the longer the more often they turned out to be vain (lonewait), but not beyond a tick of the
+ *        coarse clock. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped switching, or switches too
+ *        slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
  *   TM-1 see timer.c; the sleeper's half is idle_poll here.
  * Model: tests/model_wake.c. */
@@ -22,11 +23,14 @@
 
 Sched gmp__sched;
 
-enum { GLOBRUNQ_BATCH = 128, STEAL_MAX = 128, LONE_MAX = 1023 };
+enum { GLOBRUNQ_BATCH = 128, STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 16383 };
 static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 static const int64_t NETPOLL_BUSY_NS = 50 * 1000; /* busy Ps look at the network this often at most */
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
 static const int64_t REQUEST_NS = 5 * 1000;       /* how long a polite thief waits for an answer */
+static const int64_t STEAL_COST_NS = 5 * 1000;    /* a theft; Gs that their P reaches sooner are left to it */
+static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that changes P */
+static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
 
 void gmp__badstatus(G *gp, int from, int to)
 {
@@ -82,15 +86,14 @@ void gmp__wakep_hint(M *m, P *p)
 		fence_seqcst(); /* WK-3, between the queue and the hints */
 	if (!(load_relaxed(&sched.hints) & HINT_IDLE))
 		return;
-	uint32_t n = p->runq.n + p->fresh.n;
-	if (n <= 1) { /* WK-4 */
-		uint32_t w = load_relaxed(&p->lonewait);
-		if (n == 0 || w > 0) {
-			if (w > 0)
-				store_relaxed(&p->lonewait, w - 1);
-			return;
-		}
+	if (p->runq.n + p->fresh.n == 0)
+		return;
+	uint32_t w = load_relaxed(&p->lonewait); /* WK-4 */
+	if (w > 0 && load_relaxed(&p->lonems) == load_relaxed(&sched.coarse_ms)) {
+		store_relaxed(&p->lonewait, w - 1);
+		return;
 	}
+	store_relaxed(&p->lonewait, 0u);
 	gmp__wakep();
 }
 
@@ -217,14 +220,20 @@ static void ask(P *p, P *victim)
 		(void)fetch_or_seqcst(&vm->revoke, RV_ATTN);
 }
 
+/* What a thief wants of a victim. */
+typedef struct Loot {
+	uint32_t fresh, runq; /* most Gs */
+	bool runnext;
+} Loot;
+
 /* By force. The owner is in user code. */
-static G *steal_from(P *p, P *victim, bool runnext)
+static G *steal_from(P *p, P *victim, Loot want, int64_t now)
 {
 	if (!gmp__revoke(victim, PATIENCE_NS))
 		return NULL;
-	uint32_t k = take_half(&p->fresh, &victim->fresh, STEAL_MAX);
-	k += take_half(&p->runq, &victim->runq, STEAL_MAX);
-	if (k == 0 && runnext && victim->runnext) {
+	uint32_t k = take_half(&p->fresh, &victim->fresh, want.fresh);
+	k += take_half(&p->runq, &victim->runq, want.runq);
+	if (k == 0 && want.runnext && victim->runnext) {
 		runq_put(&p->runq, victim->runnext);
 		store_relaxed(&victim->runnext, (G *)NULL);
 		k = 1;
@@ -233,9 +242,62 @@ static G *steal_from(P *p, P *victim, bool runnext)
 	if (k == 0)
 		return NULL;
 	count1(&p->nsteals);
-	store_relaxed(&victim->lonemax, 0u);
-	store_relaxed(&victim->lonewait, 0u);
+	p->stolen = k;
+	p->stolenat = now;
+	p->stolenfrom = victim;
 	return picknext(p);
+}
+
+/* p is out of work. Did its last theft pay? What it took may have been the roots of large trees, half of a pipeline, or things
+ * that block or end at once, or talk to those left behind. Then it would have been better to leave them where their caches
+ * are, and p steals little and seldom for a while. */
+static void judge_theft(P *p, int64_t now)
+{
+	if (p->stolen == 0)
+		return;
+	if (now - p->stolenat < (int64_t)p->stolen * MOVE_COST_NS + STEAL_COST_NS) {
+		p->stealpause = min_i64(max_i64(p->stealpause * 2, PAUSE_MIN_NS), PAUSE_MAX_NS);
+		p->stealafter = now + p->stealpause;
+	} else {
+		p->stealpause = 0;
+		store_relaxed(&p->stolenfrom->lonemax, 0u);
+		store_relaxed(&p->stolenfrom->lonewait, 0u);
+	}
+	p->stolen = 0;
+}
+
+/* Is the wait for those queued at v, who take dt ns for `ticks` dispatches, longer than a theft takes? */
+static bool long_wait(uint32_t queued, uint64_t ticks, int64_t dt)
+{
+	return (int64_t)queued * dt > STEAL_COST_NS * (int64_t)ticks;
+}
+
+/* For sysmon. Not if it was in vain just now. */
+bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
+{
+	uint32_t n = load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
+	return n && long_wait(n, ticks, dt) &&
+	        (load_relaxed(&p->lonewait) == 0 || load_relaxed(&p->lonems) != load_relaxed(&sched.coarse_ms));
+}
+
+/* What of v is worth the theft. ticks: dispatches of its M during the last dt ns; dt 0: not known. */
+static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool last, int64_t now)
+{
+	Loot l = {0, 0, false};
+	uint32_t fresh = load_relaxed(&v->fresh.n), runq = load_relaxed(&v->runq.n);
+	bool stands = dt && ticks == 0; /* it computes, or does not run at all */
+	uint32_t most = p->stealpause && !stands ? STEAL_PROBE : STEAL_MAX;
+	bool may = stands || now >= p->stealafter;
+	if (stands ? fresh > 0 : may && fresh > 1)
+		l.fresh = most;
+	if (stands || (may && runq > 1) || (dt && long_wait(runq, ticks, dt)))
+		l.runq = most;
+	l.runnext = last && stands && fresh + runq == 0 && load_relaxed(&v->runnext);
+	if (fresh == 0)
+		l.fresh = 0;
+	if (runq == 0)
+		l.runq = 0;
+	return l;
 }
 
 static G *globrunqget(P *p, uint32_t max)
@@ -271,10 +333,12 @@ static void spin_end(M *m)
 	}
 }
 
-/* Looks at the other Ps for a while. The P is empty. */
-static G *steal_work(M *m, P *p, int64_t now)
+/* Looks at the other Ps for a while. The P is empty. *searched: it did. */
+static G *steal_work(M *m, P *p, int64_t now, bool *searched)
 {
 	int n = load_relaxed(&sched.procs);
+	*searched = false;
+	judge_theft(p, now);
 	if (!m->spinning) {
 		/* At most half of the busy Ps search: more would only get into each other's way. */
 		uint32_t busy = (uint32_t)n - load_relaxed(&sched.npidle);
@@ -282,9 +346,11 @@ static G *steal_work(M *m, P *p, int64_t now)
 			return NULL;
 		spin_begin(m);
 	}
-	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0);
-	uint64_t ticks[16]; /* of more Ps than that, some look as if they had moved: no harm */
-	for (uint32_t pass = 0;; pass++) {
+	*searched = true;
+	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0), before = now;
+	uint64_t seen[16]; /* schedtick of each P at the last pass; of more Ps than that, some look busier: no harm */
+	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
+	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
 		bool last = now >= end;
 		for (int i = 0; i < n; i++) {
@@ -299,20 +365,17 @@ static G *steal_work(M *m, P *p, int64_t now)
 			}
 			if (!gmp__debug.steal)
 				continue;
-			uint64_t tick = load_relaxed(&v->schedtick);
-			uint64_t *seen = &ticks[at % (int)nelem(ticks)];
-			bool moved = pass == 0 || *seen != tick; /* since the last pass: then its owner switches often */
-			*seen = tick;
-			uint32_t q = load_relaxed(&v->runq.n) + load_relaxed(&v->fresh.n);
-			if (q == 0 && (!last || !load_relaxed(&v->runnext)))
+			uint64_t tick = load_relaxed(&v->schedtick), *s = &seen[at % (int)nelem(seen)];
+			uint64_t ticks = first ? 0 : tick - *s;
+			*s = tick;
+			Loot want = loot(p, v, ticks, first ? 0 : now - before, last, now);
+			if (!want.fresh && !want.runq && !want.runnext)
 				continue;
-			if (q <= 1 && moved)
-				continue; /* WK-4 */
-			if (gmp__debug.request && moved && pass > 0 && now + REQUEST_NS < end) {
+			if (gmp__debug.request && ticks && now + REQUEST_NS < end) {
 				ask(p, v); /* it will answer soon */
 				continue;
 			}
-			G *gp = steal_from(p, v, q == 0);
+			G *gp = steal_from(p, v, want, now);
 			if (gp)
 				return gp;
 		}
@@ -321,8 +384,11 @@ static G *steal_work(M *m, P *p, int64_t now)
 			return gp;
 		if (last || load_relaxed(&sched.done) || (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
 			return NULL;
-		for (int k = 0; k < 20; k++)
+		for (int k = 0; k < pauses; k++)
 			cpu_pause();
+		if (pauses < 160)
+			pauses *= 2;
+		before = now;
 		now = look_at_clock(p);
 	}
 }
@@ -417,8 +483,7 @@ bool gmp__anything_queued(void)
 	int n = load_relaxed(&sched.procs);
 	for (int i = 0; i < n; i++) {
 		P *v = sched.allp[i];
-		uint32_t q = load_relaxed(&v->runq.n) + load_relaxed(&v->fresh.n);
-		if (q > 1 || (q == 1 && load_relaxed(&v->lonewait) == 0)) /* WK-4: such work did not ask for a wake-up */
+		if (load_relaxed(&v->runq.n) + load_relaxed(&v->fresh.n) && load_relaxed(&v->lonewait) == 0) /* WK-4 */
 			return true;
 	}
 	return false;
@@ -484,6 +549,7 @@ static void waste(P *p)
 		if (max < LONE_MAX)
 			max = max * 2 + 1;
 		store_relaxed(&w->lonemax, max);
+		store_relaxed(&w->lonems, load_relaxed(&sched.coarse_ms));
 		store_relaxed(&w->lonewait, max);
 	}
 }
@@ -560,11 +626,13 @@ static G *findrunnable(M *m)
 			}
 		}
 		if (load_relaxed(&sched.multi)) {
-			if ((gp = steal_work(m, p, now)))
+			bool searched;
+			if ((gp = steal_work(m, p, now, &searched)))
 				return gp;
 			if (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE)
 				continue;
-			waste(p);
+			if (searched)
+				waste(p);
 		}
 		if (!idle(m))
 			return NULL;

@@ -4,7 +4,7 @@
 #define GMP__NO_INLINE_API 1
 #include "proc.h"
 
-_Static_assert(offsetof(struct gmp_g, sg.elem) == 16 && offsetof(struct gmp_g, fn) == 32, "arch/*.S");
+_Static_assert(offsetof(struct gmp_g, sg.elem) == 16 && offsetof(struct gmp_g, fn) == 128, "arch/*.S");
 _Static_assert(offsetof(gmp__gobuf, pc) == 0 && offsetof(gmp__gobuf, sp) == 8 && offsetof(gmp__gobuf, bp) == 16 &&
                        offsetof(gmp__gobuf, ret) == 24,
         "gmp.h, arch/*.S");

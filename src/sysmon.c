@@ -5,13 +5,16 @@
  * No signal, no interruption: the M keeps its coroutine and goes on; it finds its P gone at its next runtime call (PO-5).
  *   SM-1 A P is retaken if one dispatch has lasted a time slice while something waits and no P is idle; earlier, if its
  *        thread sleeps in the kernel and has used (nearly) no CPU time meanwhile: then it is blocked.
- *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while timers are pending), and
- *        without limit while all Ps have been idle for a second; acquirep wakes it then. */
+ *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while timers are pending, or some Ps
+ *        are idle and some not: WK-4), and without limit (but for the ageing of stacks) while all Ps have been idle for 20 ms;
+ *        acquirep wakes it then.
+ *   SM-3 Work that waits at a P that does switch, though not often enough, is announced to an idle P (WK-4). */
 #include "proc.h"
 #include "netpoll.h"
 
 enum { DELAY_MIN = 20 * 1000, DELAY_MAX = 10 * 1000 * 1000, DELAY_TIMERS = 2 * 1000 * 1000, QUIET_ROUNDS = 50 };
-static const int64_t DEEP_AFTER_NS = 1000 * 1000 * 1000;
+static const int64_t DEEP_AFTER_NS = 20 * 1000 * 1000;
+static const int64_t AGE_EVERY_NS = 1000 * 1000 * 1000;
 static const int64_t NETPOLL_STALE_NS = 10 * 1000 * 1000;
 static const int64_t BLOCKED_NS = 100 * 1000; /* shortest observation from which "uses no CPU" is concluded */
 static const int64_t RETAKE_PATIENCE_NS = 50 * 1000;
@@ -61,6 +64,9 @@ static bool look(int64_t now, bool *watch)
 		M *m = load_acquire(&p->m);
 		uint64_t tick = load_relaxed(&p->schedtick);
 		if (!m || tick != p->sysmontick || p->sysmonwhen == 0) {
+			if (m && p->sysmonwhen && load_relaxed(&sched.npidle) > 0 && load_relaxed(&sched.nmspinning) == 0 &&
+			        gmp__worth_waking(p, tick - p->sysmontick, now - p->sysmonwhen))
+				gmp__wakep(); /* SM-3; no cause to come back soon */
 			p->sysmontick = tick;
 			p->sysmonwhen = now;
 			p->sysmoncpu = -1;
@@ -128,8 +134,8 @@ static void *sysmon(void *arg)
 				until = max_i64(due, now + DELAY_MIN);
 		} else if (idlesince == 0) {
 			idlesince = now;
-		} else if (now - idlesince > DEEP_AFTER_NS && ages == INT64_MAX) {
-			until = gmp__debug.schedtrace ? traced + gmp__debug.schedtrace * 1000000 : INT64_MAX;
+		} else if (now - idlesince > DEEP_AFTER_NS) {
+			until = gmp__debug.schedtrace ? min_i64(ages, traced + gmp__debug.schedtrace * 1000000) : ages;
 			store_seqcst(&sched.sysmonsleep, 1u);
 			if (load_seqcst(&sched.npidle) != (uint32_t)load_relaxed(&sched.procs))
 				until = now; /* somebody has just begun to run, and did not see sysmonsleep */
@@ -149,7 +155,7 @@ static void *sysmon(void *arg)
 		if (ages <= now)
 			ages = gmp__stack_age(now);
 		else if (ages == INT64_MAX && !allidle)
-			ages = now + DEEP_AFTER_NS;
+			ages = now + AGE_EVERY_NS;
 		bool watch = false;
 		bool did = look(now, &watch);
 		did |= poll_stale(now);
@@ -157,7 +163,7 @@ static void *sysmon(void *arg)
 			delay = watch && !did ? BLOCKED_NS / 2 : DELAY_MIN;
 			quiet = 0;
 		} else if (++quiet > QUIET_ROUNDS) {
-			int64_t max = !allidle && due != INT64_MAX ? DELAY_TIMERS : DELAY_MAX;
+			int64_t max = !allidle && (due != INT64_MAX || load_relaxed(&sched.npidle)) ? DELAY_TIMERS : DELAY_MAX;
 			delay = min_i64(delay * 2, max);
 		}
 	}

@@ -253,7 +253,7 @@ static int idle(S *s, int t, int d)
 		MEMBARRIER();
 	s->m[t].was = 0;
 	STEP("anything queued ?");
-	if (!MUT(M_NO_RECHECK) && (ld(s, t, QUEUE) || (s->runq && !MUT(M_GLOBAL_UNSEEN)))) {
+	if (!MUT(M_NO_RECHECK) && ((ld(s, t, QUEUE) && !lone) || (s->runq && !MUT(M_GLOBAL_UNSEEN)))) {
 		REACHED(H_RECHECK);
 		LOCK(SCHED);
 		s->m[t].p = p_get(s, t);
@@ -423,6 +423,12 @@ static void net_lone(S *s)
 	lone = true;
 	il_thread("sysmon", sysmon);
 }
+static void net_lone_two(S *s)
+{
+	begin(s, 3, 2, 2, false);
+	lone = true;
+	il_thread("sysmon", sysmon);
+}
 
 static const IlRun runs[] = {
 	{"one G, one searcher", one, 0, NULL},
@@ -438,6 +444,7 @@ static const IlRun runs[] = {
 	{"local and global, Gs that compute, sysmon", net, 0, NULL},
 	{"three Ps, sysmon", net_three, 0, NULL},
 	{"lone G not announced, sysmon", net_lone, 0, NULL},
+	{"two Gs not announced, sysmon", net_lone_two, 0, NULL},
 	{"limit of threads, sysmon", net_limited, 0, NULL},
 	{"a P handed off, sysmon", handoff, 0, NULL},
 	{"a P handed off, no membarrier", handoff_alone, 0, NULL},
@@ -453,6 +460,7 @@ static const IlRun runs[] = {
 	{"WK-3 membarrier only after a search", two, M_BARRIER_IF_SPINNING, "WK"},
 	{"WK-3 waker in vain counts after sched.lock is free", both, M_DROP_OUTSIDE, "WK"},
 	{"WK-4 no sysmon, lone G", net_lone, M_NO_SYSMON, "WK"},
+	{"WK-4 no sysmon, Gs not announced", net_lone_two, M_NO_SYSMON, "WK"},
 	{"WK-4 no sysmon, work left to a searcher that finds other", net_three, M_NO_SYSMON, "WK"},
 	{"WK-4 no sysmon, limit of threads", net_limited, M_NO_SYSMON, "WK"},
 	{"WK-5 global queue not looked at", global, M_GLOBAL_UNSEEN, "WK"},

@@ -24,7 +24,7 @@ gmp__gostart:
 	.cfi_undefined x30	/* the outermost frame: unwinders stop here */
 	LANDING_J
 	ldr	x9, [x1, #8]
-	ldr	x10, [x0, #32]	/* G.fn; loaded before the M may lose its P */
+	ldr	x10, [x0, #128]	/* G.fn; loaded before the M may lose its P */
 	ldr	x0, [x0, #16]	/* G.sg.elem: the argument */
 	stlrb	wzr, [x9]
 	stlr	wzr, [x1]

@@ -15,7 +15,7 @@ gmp__gostart:
 	.cfi_startproc
 	.cfi_undefined ra	/* the outermost frame: unwinders stop here */
 	ld	t0, 8(a1)
-	ld	t1, 32(a0)	/* G.fn; loaded before the M may lose its P */
+	ld	t1, 128(a0)	/* G.fn; loaded before the M may lose its P */
 	ld	a0, 16(a0)	/* G.sg.elem: the argument */
 	fence	rw, w
 	sb	zero, 0(t0)

@@ -24,7 +24,7 @@ gmp__gostart:
 	LANDING
 	movq	8(%rdx), %rcx
 	movq	16(%rax), %rdi	/* G.sg.elem: the argument */
-	movq	32(%rax), %rax	/* G.fn; loaded before the M may lose its P */
+	movq	128(%rax), %rax	/* G.fn; loaded before the M may lose its P */
 	movb	$0, (%rcx)
 	movl	$0, (%rdx)
 	xorl	%ebp, %ebp
