@@ -34,8 +34,7 @@ static void fork_child(void)
 		P *p = sched.allp[i];
 		p->lock.key = 0;
 		p->timers.lock = 0;
-		p->timers.n = 0;
-		p->timers.minwhen = INT64_MAX;
+		gmp__timers_clear(p, false);
 		memset(&p->stacks, 0, sizeof p->stacks);
 		memset(&p->gfree, 0, sizeof p->gfree);
 		p->ngfree = 0;
@@ -171,10 +170,7 @@ static void teardown(void)
 	store_relaxed(&sched.solo, (uint8_t)0);
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
-		for (uint32_t k = 0; k < p->timers.n; k++)
-			store_release(&p->timers.heap[k].t->pos, 0u);
-		p->timers.n = 0;
-		p->timers.minwhen = INT64_MAX;
+		gmp__timers_clear(p, true);
 		gmp__stack_cache_flush(&p->stacks);
 		p->m = NULL;
 	}

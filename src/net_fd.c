@@ -356,7 +356,7 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 		r = finish_sw(park_sw(m, gp, dirs & IO_RBIT ? WAIT_IO_READ : WAIT_IO_WRITE, pd, NULL, &gp->parklock));
 	}
 	(void)fetch_add_seqcst(&sched.waitersnet, -1u);
-	if (nocancel || (t.p && load_acquire(&t.pos))) {
+	if (nocancel || (t.p && load_acquire(&t.id))) {
 		m = enter();
 		if (nocancel)
 			set_nocancel(gp, false);

@@ -263,6 +263,7 @@ void gmp__acquirep(M *m, P *p)
 	if (p->m || p->status != Pidle || sched.stw)
 		gmp__throw("acquirep: p%d has m%d, status %u", p->id, p->m ? p->m->id : -1, p->status);
 	p->status = Prunning;
+	count1(&p->wirings);
 	store_release(&sched.ntransit, sched.ntransit - 1);
 	m->oldp = p;
 	store_release(&m->p, p);

@@ -84,7 +84,7 @@ int gmp__park_timer(M *m, G *gp, Timer *t, uint32_t seq, int64_t deadline)
 /* The wait is over, out of the runtime: t's memory may go afterwards (TM-3). */
 void gmp__park_timer_end(Timer *t)
 {
-	if (t->p && load_acquire(&t->pos)) {
+	if (t->p && load_acquire(&t->id)) {
 		M *m = enter();
 		(void)gmp__timer_remove(t);
 		leave(m);

@@ -154,14 +154,17 @@ struct Timer {
 	void *arg;
 	uintptr_t seq;
 	P *p;         /* whose heap; stays set once it was added */
-	uint32_t pos; /* index in the heap + 1; 0: not in it. Guarded by the heap's lock */
+	uint32_t id;  /* its number in the heap's tables, from 1; 0: not in the heap. Guarded by the heap's lock */
 };
 
-typedef struct TimerSlot { int64_t when; Timer *t; } TimerSlot;
+typedef struct TimerSlot { int64_t when; uint32_t id; } TimerSlot;
 typedef struct Timers {
 	uint8_t lock;
-	uint32_t n, cap;
+	uint32_t n, cap;  /* of heap; the tables are as long */
 	TimerSlot *heap;  /* 4-ary, smallest `when` first */
+	uint32_t *pos;    /* by id - 1: index in the heap; of free ids: the next free one */
+	Timer **timer;    /* by id - 1 */
+	uint32_t free;    /* ids that were given back; 0 none */
 	int64_t minwhen;  /* heap[0].when or INT64_MAX; written under lock, read by anyone */
 } Timers;
 
@@ -202,6 +205,7 @@ struct P {
 	uint32_t status;   /* guarded by sched.lock */
 	M *m;              /* its owner; written under lock */
 	P *link;           /* sched.pidle */
+	uint64_t wirings;  /* times that an M got it */
 	int32_t id;
 	/* sysmon's notes */
 	uint64_t sysmontick;
@@ -427,6 +431,7 @@ int gmp__timer_add(P *p, Timer *t);          /* the heap's lock is taken by the 
 bool gmp__timer_remove(Timer *t);            /* true: it was pending */
 Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy);
 int64_t gmp__timers_min(void);
+void gmp__timers_clear(P *p, bool alive);
 
 /* cancel.c */
 void gmp__cancel_locked(M *m, G *gp);        /* world stopped */

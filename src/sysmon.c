@@ -22,6 +22,9 @@ static const int64_t RETAKE_PATIENCE_NS = 50 * 1000;
 static pthread_t thread;
 static bool stop;
 
+/* Changes with each dispatch, and when an M comes to the P: an idle P has not been slow. */
+static uint64_t progress(const P *p) { return load_relaxed(&p->schedtick) + load_relaxed(&p->wirings); }
+
 /* p's owner is in user code and stays there. True: the P works elsewhere now. */
 static bool retake(P *p, uint64_t tick)
 {
@@ -31,7 +34,7 @@ static bool retake(P *p, uint64_t tick)
 		return false;
 	}
 	M *m = p->m;
-	if (load_relaxed(&p->schedtick) != tick || !load_relaxed(&m->curg)) { /* it has moved on, or is on g0 (PO-9) */
+	if (progress(p) != tick || !load_relaxed(&m->curg)) { /* it has moved on, or is on g0 (PO-9) */
 		gmp__unrevoke(p);
 		unlock(&sched.foreign);
 		return false;
@@ -50,8 +53,9 @@ static bool retake(P *p, uint64_t tick)
 	return true;
 }
 
-/* One look at every P. Returns whether something was done; *watch: something is suspicious, come back soon. */
-static bool look(int64_t now, bool *watch)
+/* One look at every P. Returns whether something was done; *watch: something is suspicious, come back soon; *stands: some M
+ * has not switched since the last look, so it may miss a timer. */
+static bool look(int64_t now, bool *watch, bool *stands)
 {
 	bool did = false;
 	int n = load_acquire(&sched.nallp);
@@ -62,7 +66,7 @@ static bool look(int64_t now, bool *watch)
 	for (int i = 0; i < n; i++) {
 		P *p = sched.allp[i];
 		M *m = load_acquire(&p->m);
-		uint64_t tick = load_relaxed(&p->schedtick);
+		uint64_t tick = progress(p);
 		if (!m || tick != p->sysmontick || p->sysmonwhen == 0) {
 			if (m && p->sysmonwhen && load_relaxed(&sched.npidle) > 0 && load_relaxed(&sched.nmspinning) == 0 &&
 			        gmp__worth_waking(p, tick - p->sysmontick, now - p->sysmonwhen))
@@ -72,6 +76,7 @@ static bool look(int64_t now, bool *watch)
 			p->sysmoncpu = -1;
 			continue;
 		}
+		*stands = true;
 		bool queued = load_relaxed(&p->runnext) || load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
 		if (!queued && !others)
 			continue;
@@ -123,6 +128,7 @@ static void *sysmon(void *arg)
 	(void)arg;
 	int64_t delay = DELAY_MIN, idlesince = 0, traced = gmp__os_now(), ages = 0;
 	int quiet = 0;
+	bool stands = false, watch = false;
 	while (!load_acquire(&stop)) {
 		int64_t now = gmp__os_now();
 		int64_t until = now + delay;
@@ -130,8 +136,10 @@ static void *sysmon(void *arg)
 		int64_t due = gmp__timers_min();
 		if (!allidle) {
 			idlesince = 0;
-			if (due < until)
+			if (stands && due < until)
 				until = max_i64(due, now + DELAY_MIN);
+			if (watch)
+				until = min_i64(until, now + BLOCKED_NS / 2);
 		} else if (idlesince == 0) {
 			idlesince = now;
 		} else if (now - idlesince > DEEP_AFTER_NS) {
@@ -156,11 +164,11 @@ static void *sysmon(void *arg)
 			ages = gmp__stack_age(now);
 		else if (ages == INT64_MAX && !allidle)
 			ages = now + AGE_EVERY_NS;
-		bool watch = false;
-		bool did = look(now, &watch);
+		watch = stands = false;
+		bool did = look(now, &watch, &stands);
 		did |= poll_stale(now);
-		if (did || watch) {
-			delay = watch && !did ? BLOCKED_NS / 2 : DELAY_MIN;
+		if (did) {
+			delay = DELAY_MIN;
 			quiet = 0;
 		} else if (++quiet > QUIET_ROUNDS) {
 			int64_t max = !allidle && (due != INT64_MAX || load_relaxed(&sched.npidle)) ? DELAY_TIMERS : DELAY_MAX;

@@ -5,7 +5,7 @@
  * also while the P is idle or dead (findrunnable looks after the dead ones).
  *   TM-1 minwhen is lowered before the lock is released after an add, so an idle M that computes its sleep sees it, or
  *        the adder sees that M's polluntil (gmp__timer_start: publish, fence, read polluntil).
- *   TM-2 t->pos is 0 exactly when t is in no heap; a timer that was popped is not touched again by the popper (TM-3).
+ *   TM-2 t->id is 0 exactly when t is in no heap; a timer that was popped is not touched again by the popper (TM-3).
  *   TM-3 gmp__timer_pop copies the timer out under the lock, so its memory may go as soon as gmp__timer_remove has
  *        returned false or it was not pending. A callback that is late is stopped by its sequence number (PK-6).
  *   TM-5 The sleeper wakes at polluntil or earlier, never later: an adder with a later deadline relies on it.
@@ -14,10 +14,11 @@
 #include "timer.h"
 #include <stdlib.h>
 
+/* Not in the Timer: those lie in the frames of sleeping coroutines, and a heap of many is moved about without touching one. */
 static void place(Timers *ts, uint32_t i, TimerSlot s)
 {
 	ts->heap[i] = s;
-	store_release(&s.t->pos, i + 1);
+	ts->pos[s.id - 1] = i;
 }
 
 static void siftup(Timers *ts, uint32_t i, TimerSlot s)
@@ -52,15 +53,24 @@ static void siftdown(Timers *ts, uint32_t i, TimerSlot s)
 
 static void set_min(Timers *ts) { store_release(&ts->minwhen, ts->n ? ts->heap[0].when : INT64_MAX); }
 
+static bool resize(void *array, size_t bytes)
+{
+	void **a = array;
+	void *p = gmp__os_inject_failure() ? NULL : realloc(*a, bytes);
+	if (p)
+		*a = p;
+	return p != NULL;
+}
+
 static bool grow(Timers *ts)
 {
 	uint32_t cap = ts->cap ? ts->cap * 2 : 16;
-	if (gmp__os_inject_failure())
-		return false;
-	TimerSlot *h = realloc(ts->heap, cap * sizeof *h);
-	if (!h)
-		return false;
-	ts->heap = h;
+	if (!resize(&ts->heap, cap * sizeof *ts->heap) || !resize(&ts->pos, cap * sizeof *ts->pos) ||
+	        !resize(&ts->timer, cap * sizeof *ts->timer))
+		return false; /* what has grown is used next time */
+	for (uint32_t i = ts->cap; i < cap; i++)
+		ts->pos[i] = i + 1 < cap ? i + 2 : 0;
+	ts->free = ts->cap + 1;
 	ts->cap = cap;
 	return true;
 }
@@ -75,10 +85,13 @@ int gmp__timer_add(P *p, Timer *t)
 		return -ENOMEM;
 	}
 	t->p = p;
-	uint32_t i = ts->n;
+	uint32_t i = ts->n, id = ts->free;
+	ts->free = ts->pos[id - 1];
+	ts->timer[id - 1] = t;
+	store_relaxed(&t->id, id);
 	store_relaxed(&ts->n, i + 1);
-	siftup(ts, i, (TimerSlot){t->when, t});
-	if (t->pos == 1)
+	siftup(ts, i, (TimerSlot){t->when, id});
+	if (ts->pos[id - 1] == 0)
 		set_min(ts);
 	ounlock(&ts->lock);
 	return 0;
@@ -86,7 +99,7 @@ int gmp__timer_add(P *p, Timer *t)
 
 static void remove_at(Timers *ts, uint32_t i)
 {
-	Timer *t = ts->heap[i].t;
+	uint32_t id = ts->heap[i].id;
 	store_relaxed(&ts->n, ts->n - 1);
 	TimerSlot last = ts->heap[ts->n];
 	if (i != ts->n) {
@@ -95,7 +108,9 @@ static void remove_at(Timers *ts, uint32_t i)
 		else
 			siftdown(ts, i, last);
 	}
-	store_release(&t->pos, 0u);
+	store_release(&ts->timer[id - 1]->id, 0u);
+	ts->pos[id - 1] = ts->free;
+	ts->free = id;
 	if (i == 0)
 		set_min(ts);
 }
@@ -107,9 +122,9 @@ bool gmp__timer_remove(Timer *t)
 		return false;
 	Timers *ts = &p->timers;
 	olock(&ts->lock);
-	bool was = t->pos != 0;
+	bool was = t->id != 0;
 	if (was)
-		remove_at(ts, t->pos - 1);
+		remove_at(ts, ts->pos[t->id - 1]);
 	ounlock(&ts->lock);
 	return was;
 }
@@ -126,18 +141,31 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 		ounlock(&ts->lock);
 		return NULL;
 	}
-	Timer *t = ts->heap[0].t;
+	Timer *t = ts->timer[ts->heap[0].id - 1];
 	*copy = *t;
 	if (t->period > 0) {
 		int64_t missed = (now - t->when) / t->period;
 		t->when = add_sat_i64(t->when, add_sat_i64(missed * t->period, t->period));
-		siftdown(ts, 0, (TimerSlot){t->when, t});
+		siftdown(ts, 0, (TimerSlot){t->when, t->id});
 		set_min(ts);
 	} else {
 		remove_at(ts, 0);
 	}
 	ounlock(&ts->lock);
 	return t;
+}
+
+/* All timers out; `alive`: they are there still. Nobody uses the heap. */
+void gmp__timers_clear(P *p, bool alive)
+{
+	Timers *ts = &p->timers;
+	while (alive && ts->n)
+		remove_at(ts, ts->n - 1);
+	ts->n = 0;
+	for (uint32_t i = 0; i < ts->cap; i++)
+		ts->pos[i] = i + 1 < ts->cap ? i + 2 : 0;
+	ts->free = ts->cap ? 1 : 0;
+	ts->minwhen = INT64_MAX;
 }
 
 /* The earliest deadline of all Ps; INT64_MAX: none. May be early, never late (TM-1). */
