@@ -210,7 +210,8 @@ typedef struct gmp_case {
 } gmp_case;
 /* Performs exactly one ready case, chosen uniformly among the ready; waits when none is. Index of the case, its result
  * in cases[i].result; chan, op and elem stay as they were. n up to 65535; n 0 waits for the deadline. Any thread.
- * -ETIMEDOUT; -EAGAIN (deadline 0); -ECANCELED; -EINVAL bad op or n; -ENOMEM (n > 64). After Go's selectgo. */
+ * -ETIMEDOUT; -EAGAIN (deadline 0); -ECANCELED; -EINVAL bad op or n; -ENOMEM (n > 64). After Go's selectgo.
+ * A channel that stands in several cases must not be freed before the call has returned. */
 int gmp_select(gmp_case *cases, int n, int64_t deadline);
 
 /* ---- synchronisation ----------------------------------------------------------------------------------------------

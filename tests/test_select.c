@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * test_select.c - gmp_select: what is chosen, how fairly, with which result (SE-1..5). */
+ * test_select.c - gmp_select: what is chosen, how fairly, with which result (SE-1..6). */
 #include "testutil.h"
+#include <pthread.h>
 #include <stdatomic.h>
 
 static void basics(void *arg)
@@ -192,6 +193,58 @@ static void competing_selects_lose_nothing(void **state)
 	run_on_all(compete, NULL);
 }
 
+/* ---- freed by the receiver of the last value, while the select that sent it is on its way out (SE-6) ----------------- */
+
+static void selects_to_send(void *arg)
+{
+	gmp_chan *other = gmp_chan_new(0, 0);
+	int v = 42;
+	gmp_case k[3] = {{other, GMP_RECV, NULL, 0}, {arg, GMP_SEND, &v, 0}, {NULL, GMP_RECV, NULL, 0}};
+	check_int(gmp_select(k, 3, GMP_FOREVER), 1);
+	check_int(gmp_select(k, 1, 0), -EAGAIN); /* nothing was left on the other one */
+	gmp_chan_free(other);
+}
+
+static void *thread_selects_to_send(void *arg)
+{
+	selects_to_send(arg);
+	return NULL;
+}
+
+static void receiver_frees(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 10000 / test_scale(); i++) {
+		gmp_chan *c = gmp_chan_new(sizeof(int), (size_t)(i % 3 == 2));
+		int v = 0;
+		check_int(gmp_spawn(selects_to_send, c), 0);
+		if (i % 2)
+			gmp_yield();
+		check_int(gmp_chan_recv(c, &v), 0);
+		check_int(v, 42);
+		gmp_chan_free(c);
+	}
+	for (int i = 0; i < 50; i++) {
+		gmp_chan *c = gmp_chan_new(sizeof(int), 0);
+		pthread_t t;
+		int v = 0;
+		gmp_hold();
+		check_int(pthread_create(&t, NULL, thread_selects_to_send, c), 0);
+		check_int(gmp_chan_recv(c, &v), 0);
+		gmp_chan_free(c);
+		gmp_blocking_enter();
+		pthread_join(t, NULL);
+		gmp_blocking_leave();
+		gmp_release();
+	}
+}
+
+static void the_receiver_of_the_last_value_may_free_the_channel(void **state)
+{
+	(void)state;
+	run_on_all(receiver_frees, NULL);
+}
+
 static void cancelled_select(void *arg)
 {
 	int v;
@@ -227,6 +280,7 @@ int main(void)
 		cmocka_unit_test(the_choice_is_uniform),
 		cmocka_unit_test(a_thousand_cases_work),
 		cmocka_unit_test(competing_selects_lose_nothing),
+		cmocka_unit_test(the_receiver_of_the_last_value_may_free_the_channel),
 		cmocka_unit_test(a_select_can_be_cancelled),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
