@@ -328,6 +328,8 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
 		newid(p, gp);
 		submit_new(m, p, gp);
 	} else if (!submit_foreign(gp)) {
+		if (grp)
+			gmp__group_remove(grp, gp);
 		e = -ESRCH;
 		goto fail;
 	}

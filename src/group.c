@@ -67,6 +67,14 @@ void gmp__group_add(gmp_group *grp, G *gp)
 	ounlock(&grp->lock);
 }
 
+/* gp could not be queued after all. In the runtime; gmp_group_spawn takes back the rest. */
+void gmp__group_remove(gmp_group *grp, G *gp)
+{
+	olock(&grp->lock);
+	queue_remove(&grp->members, &gp->ext->grouplink);
+	ounlock(&grp->lock);
+}
+
 /* The calling coroutine ends. User mode. */
 void gmp__group_exit(G *gp)
 {

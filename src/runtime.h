@@ -375,6 +375,7 @@ void gmp__keys_end(GExt *x);
 
 /* group.c */
 void gmp__group_add(gmp_group *grp, G *gp);  /* in the runtime; gp is new */
+void gmp__group_remove(gmp_group *grp, G *gp); /* likewise */
 void gmp__group_exit(G *gp);
 void gmp__group_abandon(G *gp);
 

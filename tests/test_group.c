@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #define MSEC INT64_C(1000000)
 
@@ -218,6 +219,47 @@ static void threads_have_groups(void **state)
 	gmp_group_free(grp);
 }
 
+/* A thread that spawns while the run ends: what could not be spawned any more is no member. */
+typedef struct Late {
+	gmp_group *grp;
+	atomic_int spawned, ended;
+	atomic_bool stop;
+} Late;
+
+static void late_member(void *arg) { ((Late *)arg)->ended++; }
+
+static void *late_spawner(void *arg)
+{
+	Late *l = arg;
+	while (!l->stop) {
+		int r = gmp_group_spawn(l->grp, late_member, l);
+		check(r == 0 || r == -ESRCH);
+		if (r == 0)
+			l->spawned++;
+		if (r == 0 && l->spawned % 4 == 0)
+			usleep(50); /* a run with always somebody to run would not end */
+	}
+	return NULL;
+}
+
+static void nothing(void *arg) { (void)arg; }
+
+static void a_spawn_at_the_end_of_a_run_leaves_no_member(void **state)
+{
+	(void)state;
+	Late l = {.grp = gmp_group_new()};
+	pthread_t t;
+	check_int(pthread_create(&t, NULL, late_spawner, &l), 0);
+	for (int i = 0; i < 500 / test_scale(); i++)
+		check_int(run_result(1 + i % 2, nothing, NULL), 0);
+	l.stop = true;
+	check_int(pthread_join(t, NULL), 0);
+	gmp_group_cancel(l.grp); /* walks the list */
+	check_int(gmp_group_wait(l.grp), 0);
+	check_int(l.spawned, l.ended);
+	gmp_group_free(l.grp);
+}
+
 /* ---- bad ends ---------------------------------------------------------------------------------------------------- */
 
 static void wait_for_ever(void *arg)
@@ -288,6 +330,7 @@ int main(void)
 		cmocka_unit_test(free_waits_even_if_its_caller_is_cancelled),
 		cmocka_unit_test(trees_of_groups_come_down),
 		cmocka_unit_test(threads_have_groups),
+		cmocka_unit_test(a_spawn_at_the_end_of_a_run_leaves_no_member),
 		cmocka_unit_test(a_group_outlives_a_deadlocked_run),
 		cmocka_unit_test(a_member_that_waits_for_its_group_aborts),
 	};
