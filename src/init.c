@@ -33,8 +33,7 @@ static void fork_child(void)
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
 		p->lock.key = 0;
-		p->timers.lock = 0;
-		gmp__timers_clear(p, false);
+		p->timers = (Timers){.minwhen = INT64_MAX}; /* somebody may have been at work on the heap: its memory is lost */
 		memset(&p->stacks, 0, sizeof p->stacks);
 		memset(&p->gfree, 0, sizeof p->gfree);
 		p->ngfree = 0;
@@ -170,7 +169,7 @@ static void teardown(void)
 	store_relaxed(&sched.solo, (uint8_t)0);
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
-		gmp__timers_clear(p, true);
+		gmp__timers_clear(p);
 		gmp__stack_cache_flush(&p->stacks);
 		p->m = NULL;
 	}

@@ -432,7 +432,7 @@ int gmp__timer_add(P *p, Timer *t);          /* the heap's lock is taken by the 
 bool gmp__timer_remove(Timer *t);            /* true: it was pending */
 Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy);
 int64_t gmp__timers_min(void);
-void gmp__timers_clear(P *p, bool alive);
+void gmp__timers_clear(P *p);
 
 /* cancel.c */
 void gmp__cancel_locked(M *m, G *gp);        /* world stopped */

@@ -122,9 +122,13 @@ bool gmp__timer_remove(Timer *t)
 		return false;
 	Timers *ts = &p->timers;
 	olock(&ts->lock);
-	bool was = t->id != 0;
+	uint32_t i = t->id - 1;
+	/* Not so in a forked child, which has the Timer but an empty heap. */
+	bool was = i < ts->cap && ts->pos[i] < ts->n && ts->heap[ts->pos[i]].id == t->id && ts->timer[i] == t;
 	if (was)
-		remove_at(ts, ts->pos[t->id - 1]);
+		remove_at(ts, ts->pos[i]);
+	else
+		store_relaxed(&t->id, 0u);
 	ounlock(&ts->lock);
 	return was;
 }
@@ -155,17 +159,13 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 	return t;
 }
 
-/* All timers out; `alive`: they are there still. Nobody uses the heap. */
-void gmp__timers_clear(P *p, bool alive)
+/* All timers out. Nobody uses the heap. */
+void gmp__timers_clear(P *p)
 {
 	Timers *ts = &p->timers;
-	while (alive && ts->n)
+	while (ts->n)
 		remove_at(ts, ts->n - 1);
-	ts->n = 0;
-	for (uint32_t i = 0; i < ts->cap; i++)
-		ts->pos[i] = i + 1 < ts->cap ? i + 2 : 0;
-	ts->free = ts->cap ? 1 : 0;
-	ts->minwhen = INT64_MAX;
+	set_min(ts);
 }
 
 /* The earliest deadline of all Ps; INT64_MAX: none. May be early, never late (TM-1). */
