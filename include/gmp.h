@@ -275,12 +275,14 @@ void gmp_once_do(gmp_once *o, gmp_fn *fn, void *arg);
 typedef struct gmp_timer gmp_timer;
 /* fn(arg) runs in a coroutine of its own at each expiry. NULL: no memory or fn NULL. Any thread. */
 gmp_timer *gmp_timer_new(gmp_fn *fn, void *arg);
-/* Start or reset: first expiry at `deadline`, then every `period` ns (0: once); missed periods are dropped, the phase
- * is kept. 1: it was pending; 0: it was not; -EINVAL NULL or period < 0; -ESRCH no runtime; -ENOMEM. */
+/* Start or reset: first expiry at `deadline` (0: now), then every `period` ns (0: once); missed periods are dropped, the
+ * phase is kept. What was started before is stopped (gmp_timer_stop). A timer keeps no run alive, and ends with it.
+ * 1: it was pending; 0: it was not; -EINVAL NULL or period < 0; -ESRCH no runtime; -ENOMEM (it is stopped). Any thread. */
 int gmp_timer_start(gmp_timer *t, int64_t deadline, int64_t period);
-/* After it returned no new expiry happens; an fn that was started may still run. 1: it was pending; 0; -EINVAL. */
+/* After it returned fn is not begun any more; one that has begun may still run. Any thread; fn itself may call it, too.
+ * 1: it was pending (so a one-shot fn is not called); 0: never started, stopped, or a one-shot fn has begun; -EINVAL. */
 int gmp_timer_stop(gmp_timer *t);
-void gmp_timer_free(gmp_timer *t); /* stops it; NULL is allowed */
+void gmp_timer_free(gmp_timer *t); /* stops it; NULL is allowed. Any thread, fn itself, too */
 /* A channel (element int64_t: time of the tick, capacity 1) that gets a value every `period` ns; drops what nobody takes.
  * NULL: period <= 0, no runtime or no memory. Free only with gmp_ticker_free, while nobody waits on it. */
 gmp_chan *gmp_ticker_new(int64_t period);

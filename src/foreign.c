@@ -15,14 +15,12 @@ typedef struct ForeignG {
 	uint64_t run;
 } ForeignG;
 
-static uint64_t run; /* number of the present run; guarded by sched.foreign */
-
 static void thread_gone(void *arg)
 {
 	ForeignG *f = arg;
 	gmp__keys_end(&f->ext);
 	lock(&sched.foreign);
-	if (f->counted && f->run == run)
+	if (f->counted && f->run == sched.run)
 		(void)fetch_add_seqcst(&sched.nforeign, -1);
 	unlock(&sched.foreign);
 	free(f->ext.keys);
@@ -64,9 +62,9 @@ M *gmp__foreign_enter(void)
 	M *m = &sched.foreignm;
 	if (gp) {
 		ForeignG *f = container_of(gp, ForeignG, g);
-		if (load_relaxed(&sched.state) == ST_UP && (!f->counted || f->run != run)) {
+		if (load_relaxed(&sched.state) == ST_UP && (!f->counted || f->run != sched.run)) {
 			f->counted = true;
-			f->run = run;
+			f->run = sched.run;
 			(void)fetch_add_seqcst(&sched.nforeign, 1);
 			gmp__solo_end();
 		}
@@ -84,7 +82,7 @@ void gmp__foreign_leave(M *m)
 /* A new run: nobody has taken part in it yet. sched.foreign is held. */
 void gmp__foreign_newrun(void)
 {
-	run++;
+	sched.run++;
 	store_relaxed(&sched.nforeign, 0);
 }
 

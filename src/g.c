@@ -353,22 +353,25 @@ fail:
 	return e;
 }
 
-/* From inside the runtime (a timer): m holds a P. Out of memory: the coroutine is left out, said on stderr. */
-void gmp__newproc_rt(M *m, gmp_fn *fn, void *arg)
+/* From inside the runtime (a timer): m holds a P. x: see gmp__newproc_with. False: the run ends, or there is no memory,
+ * which is said on stderr. */
+bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x)
 {
 	P *p = m->p;
 	if (load_relaxed(&sched.hints) & HINT_ENDING)
-		return;
+		return false;
 	G *gp = gfget(m, p);
 	if (!gp) {
 		gmp__warn("no memory for a timer's coroutine");
-		return;
+		return false;
 	}
 	gp->fn = fn;
 	gp->sg.elem = arg;
 	gp->spawnpc = (void *)fn;
+	gp->waitobj = x;
 	newid(p, gp);
 	submit_new(m, p, gp);
+	return true;
 }
 
 int gmp_spawn_copy(gmp_fn *fn, const void *args, size_t size)

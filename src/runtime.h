@@ -155,6 +155,7 @@ struct Timer {
 	uintptr_t seq;
 	P *p;         /* whose heap; stays set once it was added */
 	uint32_t id;  /* its number in the heap's tables, from 1; 0: not in the heap. Guarded by the heap's lock */
+	uint32_t popped; /* how often it was due (gmp_timer). Guarded by the heap's lock */
 };
 
 typedef struct TimerSlot { int64_t when; uint32_t id; } TimerSlot;
@@ -332,6 +333,7 @@ struct Sched {
 
 	_Alignas(CACHELINE) Lock foreign; /* one foreigner in the runtime at a time (PO-7, p.c) */
 	M foreignm;        /* its M */
+	uint64_t run;      /* number of the present run */
 	uint64_t idgen;
 	int64_t starttime;
 	gmp_config cfg;
@@ -366,7 +368,7 @@ uint64_t gmp__glive(void);                   /* under sched.lock, exact while al
 int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc, const void *copy, size_t size,
                  gmp_group *grp);
 void gmp__g_end_run(void);
-void gmp__newproc_rt(M *m, gmp_fn *fn, void *arg);
+bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x);
 int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y);
 
 /* local.c */

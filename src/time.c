@@ -24,19 +24,66 @@ int gmp_sleep_until(int64_t deadline)
 
 int gmp_sleep(int64_t ns) { return gmp_sleep_until(ns <= 0 ? 0 : add_sat_i64(gmp__os_now(), ns)); }
 
-/* ---- timers ------------------------------------------------------------------------------------------------------ */
+/* ---- timers -------------------------------------------------------------------------------------------------------
+ * An expiry takes a few steps: out of the heap (gmp__timer_pop), a coroutine is made (fire), it begins (expired).
+ *   TI-1 Each start, stop and free moves `gen` on, and fn is called only if the expiry's gen is still the present one, both
+ *        under t->lock. So once they have returned no fn begins for an earlier start: no stale expiry. `pending` is taken
+ *        back in the step in which a one-shot fn begins: "it was pending" and "fn is called" exclude each other.
+ *   TI-2 An expiry that is under way keeps the memory: popped (under the heap's lock) != landed (under t->lock). free takes
+ *        the timer out of the heap first, so popped stands still; who finds both equal in a freed timer gives it back. */
 
 struct gmp_timer {
 	Timer t;
 	gmp_fn *fn;
 	void *arg;
-	uint8_t lock; /* serialises start, stop and free of one timer */
+	uint64_t run;    /* of the last start: its end is the timer's */
+	uintptr_t gen;
+	uint32_t landed;
+	uint8_t lock;
+	bool pending, freed;
 };
 
-/* A timer's coroutine starts. On an M that holds a P, in the runtime. */
-static void fire(M *m, void *arg, uintptr_t fnp)
+/* An expiry has come to its end. t->lock is held. True: t is the caller's to free. */
+static bool land(gmp_timer *t)
 {
-	gmp__newproc_rt(m, (gmp_fn *)fnp, arg);
+	t->landed++;
+	return t->freed && t->landed == t->t.popped;
+}
+
+/* The coroutine of an expiry. */
+static void expired(void *arg)
+{
+	gmp_timer *t = arg;
+	uintptr_t gen = (uintptr_t)getm()->curg->waitobj;
+	M *m = enter();
+	olock(&t->lock);
+	gmp_fn *fn = t->gen == gen ? t->fn : NULL;
+	void *fnarg = t->arg;
+	if (fn) {
+		m->curg->fn = fn; /* for dumps */
+		if (!t->t.period)
+			t->pending = false;
+	}
+	bool gone = land(t);
+	ounlock(&t->lock);
+	leave(m);
+	if (gone)
+		free(t);
+	if (fn)
+		fn(fnarg);
+}
+
+/* On an M that holds a P, in the runtime. */
+static void fire(M *m, void *arg, uintptr_t gen)
+{
+	gmp_timer *t = arg;
+	if (gmp__newproc_rt(m, expired, t, (void *)gen))
+		return;
+	olock(&t->lock);
+	bool gone = land(t);
+	ounlock(&t->lock);
+	if (gone)
+		free(t);
 }
 
 gmp_timer *gmp_timer_new(gmp_fn *fn, void *arg)
@@ -47,8 +94,20 @@ gmp_timer *gmp_timer_new(gmp_fn *fn, void *arg)
 	if (t) {
 		t->fn = fn;
 		t->arg = arg;
+		t->t.f = fire;
+		t->t.arg = t;
 	}
 	return t;
+}
+
+/* t->lock is held. Was it pending? */
+static bool disarm(gmp_timer *t)
+{
+	(void)gmp__timer_remove(&t->t);
+	bool was = t->pending && t->run == sched.run && load_relaxed(&sched.state) == ST_UP;
+	t->pending = false;
+	t->t.seq = ++t->gen; /* TI-1 */
+	return was;
 }
 
 int gmp_timer_start(gmp_timer *t, int64_t deadline, int64_t period)
@@ -61,13 +120,12 @@ int gmp_timer_start(gmp_timer *t, int64_t deadline, int64_t period)
 		return -ESRCH;
 	}
 	olock(&t->lock);
-	bool was = gmp__timer_remove(&t->t);
-	t->t.when = max_i64(deadline, 0);
+	bool was = disarm(t);
+	t->t.when = deadline > 0 ? deadline : period ? gmp__os_now() : 0;
 	t->t.period = period;
-	t->t.f = fire;
-	t->t.arg = t->arg;
-	t->t.seq = (uintptr_t)t->fn;
 	int e = deadline == GMP_FOREVER ? 0 : gmp__timer_start(m, &t->t);
+	t->pending = e == 0;
+	t->run = sched.run;
 	ounlock(&t->lock);
 	leave(m);
 	return e ? e : was;
@@ -79,7 +137,7 @@ int gmp_timer_stop(gmp_timer *t)
 		return -EINVAL;
 	M *m = enter();
 	olock(&t->lock);
-	bool was = gmp__timer_remove(&t->t);
+	bool was = disarm(t);
 	ounlock(&t->lock);
 	leave(m);
 	return was;
@@ -89,6 +147,13 @@ void gmp_timer_free(gmp_timer *t)
 {
 	if (!t)
 		return;
-	(void)gmp_timer_stop(t);
-	free(t);
+	M *m = enter();
+	olock(&t->lock);
+	(void)disarm(t);
+	t->freed = true;
+	bool gone = t->landed == t->t.popped; /* TI-2 */
+	ounlock(&t->lock);
+	leave(m);
+	if (gone)
+		free(t);
 }

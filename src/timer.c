@@ -7,7 +7,8 @@
  *        the adder sees that M's polluntil (gmp__timer_start: publish, fence, read polluntil).
  *   TM-2 t->id is 0 exactly when t is in no heap; a timer that was popped is not touched again by the popper (TM-3).
  *   TM-3 gmp__timer_pop copies the timer out under the lock, so its memory may go as soon as gmp__timer_remove has
- *        returned false or it was not pending. A callback that is late is stopped by its sequence number (PK-6).
+ *        returned or it was not pending. A callback that is late is stopped by its sequence number (PK-6); what such a
+ *        callback needs of a gmp_timer is kept by counting (TI-2, time.c).
  *   TM-5 The sleeper wakes at polluntil or earlier, never later: an adder with a later deadline relies on it.
  *   TM-4 Set-and-cancel touches the end of the heap only, since a far deadline stays a leaf. */
 #include "proc.h"
@@ -146,6 +147,7 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 		return NULL;
 	}
 	Timer *t = ts->timer[ts->heap[0].id - 1];
+	t->popped++;
 	*copy = *t;
 	if (t->period > 0) {
 		int64_t missed = (now - t->when) / t->period;
