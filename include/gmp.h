@@ -12,6 +12,7 @@
  *    nothing after a call that may block: compilers keep its address, and the coroutine may have moved to another thread.
  *  - "Any thread": coroutines and plain (foreign) threads may call; a foreign thread blocks as a thread.
  *    Foreign threads may use channels and the sync objects even while no runtime is up.
+ *  - A call with a deadline that has to wait may return -ENOMEM: no memory for its timer, nothing has happened.
  *  - A blocking call of a coroutine that was cancelled (gmp_cancel) returns -ECANCELED. An operation that had
  *    completed by then keeps its result: a value is either delivered or not, never lost.
  *  - No signal is used for scheduling, and no system call of yours returns EINTR because of this library.
@@ -284,7 +285,8 @@ int gmp_timer_start(gmp_timer *t, int64_t deadline, int64_t period);
 int gmp_timer_stop(gmp_timer *t);
 void gmp_timer_free(gmp_timer *t); /* stops it; NULL is allowed. Any thread, fn itself, too */
 /* A channel (element int64_t: time of the tick, capacity 1) that gets a value every `period` ns; drops what nobody takes.
- * NULL: period <= 0, no runtime or no memory. Free only with gmp_ticker_free, while nobody waits on it. */
+ * NULL: period <= 0, no runtime or no memory. Ticks end with the run. Free only with gmp_ticker_free, while nobody waits on
+ * it (else reported and aborted). Any thread. */
 gmp_chan *gmp_ticker_new(int64_t period);
 void gmp_ticker_free(gmp_chan *ticker);
 

@@ -35,6 +35,8 @@ void gmp_chan_free(gmp_chan *c)
 		return;
 	if (c->recvq.head || c->sendq.head)
 		gmp__misuse("gmp_chan_free: somebody waits on channel %p", (void *)c);
+	if (c->ticker && load_acquire(&c->tick.pos))
+		gmp__misuse("gmp_chan_free: %p is a ticker", (void *)c);
 	free(c);
 }
 
@@ -56,7 +58,7 @@ static intptr_t wait_forever_until(int64_t deadline)
 {
 	if (deadline <= 0)
 		return -ETIMEDOUT;
-	int r = gmp_sleep_until(deadline);
+	int r = gmp__sleep(WAIT_CHAN_NIL, deadline);
 	return r ? r : -ETIMEDOUT;
 }
 
@@ -119,7 +121,7 @@ int gmp_chan_send_until(gmp_chan *c, const void *elem, int64_t deadline)
 	int r = send_now(c, elem, &sg);
 	G *gp = m->curg;
 	if (r == CHAN_WAIT)
-		r = cancelled(gp) ? -ECANCELED : deadline <= 0 ? -ETIMEDOUT : CHAN_WAIT;
+		r = deadline <= 0 ? -ETIMEDOUT : cancelled(gp) ? -ECANCELED : CHAN_WAIT;
 	if (r != CHAN_WAIT)
 		return (int)done(m, c, r, sg).r;
 	gp->sg.elem = (void *)(uintptr_t)elem;
@@ -171,7 +173,7 @@ int gmp_chan_recv_until(gmp_chan *c, void *elem, int64_t deadline)
 	int r = recv_now(c, elem, &sg);
 	G *gp = m->curg;
 	if (r == CHAN_WAIT)
-		r = cancelled(gp) ? -ECANCELED : deadline <= 0 ? -ETIMEDOUT : CHAN_WAIT;
+		r = deadline <= 0 ? -ETIMEDOUT : cancelled(gp) ? -ECANCELED : CHAN_WAIT;
 	if (r != CHAN_WAIT)
 		return (int)done(m, c, r, sg).r;
 	gp->sg.elem = elem;

@@ -66,6 +66,7 @@ static void put_pc(Out *o, const char *what, void *pc)
 static void put_wait(Out *o, const G *gp)
 {
 	void *obj = gp->waitobj;
+	uint32_t holder;
 	switch (gp->waitreason) {
 	case WAIT_JOIN:
 		put(o, " of coroutine %llu", (unsigned long long)((const G *)obj)->id);
@@ -79,8 +80,9 @@ static void put_wait(Out *o, const G *gp)
 		break;
 	case WAIT_MUTEX:
 		put(o, " %p", obj);
-		if (((const gmp_mutex *)obj)->gmp__spare)
-			put(o, " held by coroutine %u", ((const gmp_mutex *)obj)->gmp__spare);
+		holder = load_relaxed(&((gmp_mutex *)obj)->gmp__spare);
+		if (holder)
+			put(o, " held by coroutine %u", holder);
 		break;
 	case WAIT_IO_READ:
 	case WAIT_IO_WRITE:

@@ -274,7 +274,7 @@ int gmp_select(gmp_case *cases, int n, int64_t deadline)
 			s.order[s.nlive++] = (uint16_t)i;
 	int r;
 	if (s.nlive == 0) {
-		r = deadline <= 0 ? -EAGAIN : gmp_sleep_until(deadline);
+		r = deadline <= 0 ? -EAGAIN : gmp__sleep(WAIT_SELECT_NONE, deadline);
 		if (r == 0)
 			r = -ETIMEDOUT;
 	} else {

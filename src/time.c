@@ -6,22 +6,24 @@
 
 /* ---- sleep ------------------------------------------------------------------------------------------------------- */
 
-int gmp_sleep_until(int64_t deadline)
+int gmp__sleep(uint8_t reason, int64_t deadline)
 {
+	if (deadline <= 0)
+		return 0;
 	M *m = enter();
 	G *gp = m->curg;
-	if (cancelled(gp) || deadline <= 0) {
-		int r = cancelled(gp) ? -ECANCELED : 0;
+	if (cancelled(gp)) {
 		leave(m);
-		return r;
+		return -ECANCELED;
 	}
 	olock(&gp->parklock);
 	gp->sg.g = (uintptr_t)gp | SG_CONTESTED;
 	uint32_t seq = claim_begin(gp);
-	intptr_t r = gmp__park_until(m, gp, WAIT_SLEEP, NULL, NULL, &gp->parklock, seq, deadline);
+	intptr_t r = gmp__park_until(m, gp, reason, NULL, NULL, &gp->parklock, seq, deadline);
 	return r == -ETIMEDOUT ? 0 : (int)r;
 }
 
+int gmp_sleep_until(int64_t deadline) { return gmp__sleep(WAIT_SLEEP, deadline); }
 int gmp_sleep(int64_t ns) { return gmp_sleep_until(ns <= 0 ? 0 : add_sat_i64(gmp__os_now(), ns)); }
 
 /* ---- timers -------------------------------------------------------------------------------------------------------

@@ -13,4 +13,7 @@ int gmp__timer_start(M *m, Timer *t);
 int gmp__park_timer(M *m, G *gp, Timer *t, uint32_t seq, int64_t deadline);
 void gmp__park_timer_end(Timer *t);
 
+/* time.c: gmp_sleep_until, with a reason for dumps */
+int gmp__sleep(uint8_t reason, int64_t deadline);
+
 #endif
