@@ -162,7 +162,8 @@ int gmp__timer_start(M *m, Timer *t)
 			return -ESRCH;
 		p = sched.allp[0];
 	}
-	int e = gmp__timer_add(p, t);
+	int64_t when = t->when;
+	int e = gmp__timer_add(p, t); /* from here on t is the heap's: a periodic one may move on at once */
 	if (e)
 		return e;
 	if (!m->p) {
@@ -170,7 +171,7 @@ int gmp__timer_start(M *m, Timer *t)
 		 * next visit to g0, or sysmon does when it computes for long. */
 		fence_seqcst();
 		if (load_seqcst(&sched.polling)) {
-			if (load_seqcst(&sched.polluntil) > t->when)
+			if (load_seqcst(&sched.polluntil) > when)
 				gmp__netpoll_break();
 		} else {
 			gmp__wakep();
