@@ -223,9 +223,9 @@ static void tick(M *m, void *arg, uintptr_t seq)
 {
 	(void)seq;
 	gmp_chan *c = arg;
-	int64_t now = gmp__os_now();
 	Sudog *sg;
 	olock(&c->lock);
+	int64_t now = gmp__os_now(); /* under the lock: two ticks that are late on two Ms stay in order */
 	(void)send_now(c, &now, &sg); /* full: dropped */
 	ounlock(&c->lock);
 	if (sg)
