@@ -33,6 +33,13 @@ static void no_blocking(void *arg)
 	check_int(gmp_chan_recv(c, NULL), -EPIPE);
 	gmp_chan_free(c);
 	gmp_chan_free(NULL);
+	check(gmp_chan_new(65537, 0) == NULL);
+	check(gmp_chan_new(65536, SIZE_MAX / 65536) == NULL);
+	check(gmp_chan_new(1, SIZE_MAX) == NULL);
+	check(gmp_chan_new(0, SIZE_MAX) == NULL);
+	check_int(gmp_chan_cap(NULL), 0);
+	check_int(gmp_chan_recv_until(NULL, &v, 0), -ETIMEDOUT);
+	check_int(gmp_chan_send_until(NULL, &v, -1), -ETIMEDOUT);
 	check_int(gmp_chan_close(NULL), -EINVAL);
 	check_int(gmp_chan_len(NULL), 0);
 	check_int(gmp_chan_try_send(NULL, &v), -EAGAIN);
@@ -245,6 +252,19 @@ static void forever(void *c)
 	int v = 0;
 	check_int(c ? gmp_chan_recv(c, &v) : gmp_chan_send(NULL, &v), -ECANCELED);
 	check_int(gmp_chan_recv(c, &v), -ECANCELED); /* later ones fail too */
+	gmp_chan *none = gmp_chan_new(sizeof(int), 0);
+	check_int(gmp_chan_send(none, &v), -ECANCELED);
+	check_int(gmp_chan_recv_until(none, &v, gmp_now() + GMP_SEC), -ECANCELED);
+	check_int(gmp_chan_send_until(none, &v, GMP_FOREVER), -ECANCELED);
+	/* but for those that do not wait */
+	check_int(gmp_chan_recv_until(none, &v, 0), -ETIMEDOUT);
+	check_int(gmp_chan_send_until(none, &v, 0), -ETIMEDOUT);
+	check_int(gmp_chan_try_recv(none, &v), -EAGAIN);
+	gmp_chan_free(none);
+	gmp_chan *own = gmp_chan_new(sizeof(int), 1);
+	check_int(gmp_chan_send(own, &v), 0);
+	check_int(gmp_chan_recv_until(own, &v, GMP_FOREVER), 0);
+	gmp_chan_free(own);
 }
 
 static void deadlines(void *arg)

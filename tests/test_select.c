@@ -123,6 +123,207 @@ static void a_thousand_cases_work(void **state)
 	run_on_all(many, NULL);
 }
 
+/* ---- as many cases as there may be ------------------------------------------------------------------------------------- */
+
+enum { MOST = 65535 };
+
+typedef struct Most {
+	gmp_chan **c;
+	int step; /* of the cases, so many have a channel of their own; the others have none, or that of the one before */
+	bool twice;
+	int deadline_us;
+	int result;
+	gmp_sem begun;
+} Most;
+
+static void selects_most(void *arg)
+{
+	Most *m = arg;
+	gmp_case *k = calloc(MOST, sizeof *k);
+	int *v = calloc(MOST, sizeof *v);
+	check(k && v);
+	for (int i = 0; i < MOST; i++) {
+		int at = i / m->step;
+		k[i] = (gmp_case){i % m->step == 0 || m->twice ? m->c[at] : NULL, i % 3 ? GMP_RECV : GMP_SEND, &v[i], 0};
+		v[i] = -i;
+	}
+	gmp_sem_release(&m->begun);
+	int64_t deadline = m->deadline_us ? gmp_now() + m->deadline_us * GMP_USEC : GMP_FOREVER;
+	m->result = gmp_select(k, MOST, deadline);
+	for (int i = 0; i < MOST; i++)
+		check_int(v[i], i == m->result && k[i].op == GMP_RECV ? (k[i].result ? 0 : 77) : -i);
+	if (m->result >= 0)
+		m->result = m->result / m->step;
+	free(k);
+	free(v);
+}
+
+static void most(void *arg)
+{
+	(void)arg;
+	for (int round = 0; round < 5; round++) {
+		Most m = {.step = round % 2 ? 100 : 1, .twice = round == 3, .deadline_us = round == 4 ? 1000 : 0};
+		int n = (MOST + m.step - 1) / m.step, at = n / 3 * 2;
+		check((m.c = malloc((size_t)n * sizeof(gmp_chan *))));
+		for (int i = 0; i < n; i++)
+			check((m.c[i] = gmp_chan_new(sizeof(int), 0)));
+		gmp_g *g;
+		check_int(gmp_spawn_attr(&g, NULL, selects_most, &m), 0);
+		check_int(gmp_sem_acquire(&m.begun), 0);
+		int v = 77, r = 0;
+		if (round == 2)
+			check_int(gmp_cancel(g), 0);
+		else if (round < 4 && (at * m.step) % 3 && !m.twice)
+			r = gmp_chan_send(m.c[at], &v);
+		else if (round < 4)
+			r = gmp_chan_recv(m.c[at], &v);
+		check_int(r, 0);
+		check_int(gmp_join(g), 0);
+		check_int(m.result, round == 2 ? -ECANCELED : round == 4 ? -ETIMEDOUT : at);
+		for (int i = 0; i < n; i++)
+			gmp_chan_free(m.c[i]); /* nothing was left on any of them */
+		free(m.c);
+	}
+}
+
+static void sixty_five_thousand_cases_work(void **state)
+{
+	(void)state;
+	run_on_all(most, NULL);
+}
+
+/* ---- NULL and twice ------------------------------------------------------------------------------------------------------ */
+
+static void gives(void *c)
+{
+	int v = 5;
+	check_int(gmp_chan_send(c, &v), 0);
+}
+
+static void twice(void *arg)
+{
+	(void)arg;
+	gmp_chan *c = gmp_chan_new(sizeof(int), 0);
+	for (int i = 0; i < 200; i++) {
+		int a = 0, b = 0, s = 0;
+		gmp_case k[5] = {{c, GMP_RECV, &a, 0}, {NULL, GMP_SEND, NULL, 0}, {c, GMP_RECV, &b, 0}, {c, GMP_SEND, &s, 0}, {NULL, GMP_RECV, &a, 0}};
+		check_int(gmp_spawn(gives, c), 0);
+		if (i % 2)
+			gmp_yield();
+		int r = gmp_select(k, 5, GMP_FOREVER);
+		check(r == 0 || r == 2);
+		check_int(a, r == 0 ? 5 : 0);
+		check_int(b, r == 2 ? 5 : 0);
+		check_int(gmp_select(k, 5, 0), -EAGAIN);
+	}
+	check_int(gmp_chan_close(c), 0);
+	gmp_chan_free(c);
+	/* room for one and a value: both directions are ready */
+	c = gmp_chan_new(sizeof(int), 2);
+	int v = 9, seen[2] = {0, 0};
+	check_int(gmp_chan_send(c, &v), 0);
+	for (int i = 0; i < 200; i++) {
+		gmp_case k[2] = {{c, GMP_SEND, &v, 0}, {c, GMP_RECV, NULL, 0}};
+		int r = gmp_select(k, 2, GMP_FOREVER);
+		check(r == 0 || r == 1);
+		seen[r]++;
+		check_int(gmp_chan_len(c), r == 0 ? 2 : 0);
+		check_int(r == 0 ? gmp_chan_recv(c, NULL) : gmp_chan_send(c, &v), 0);
+	}
+	check(seen[0] > 0 && seen[1] > 0);
+	gmp_chan_free(c);
+}
+
+static void a_channel_may_stand_twice(void **state)
+{
+	(void)state;
+	run_on_all(twice, NULL);
+}
+
+/* ---- threads select, too -------------------------------------------------------------------------------------------------- */
+
+enum { EACH = 500 };
+typedef struct Side {
+	gmp_chan *c[2];
+	int op;
+	atomic_long sum;
+	gmp_sem done;
+} Side;
+
+static void side(void *arg)
+{
+	Side *s = arg;
+	for (int i = 0; i < EACH; i++) {
+		int v[2] = {i, i};
+		gmp_case k[3] = {{s->c[0], s->op, &v[0], 0}, {s->c[1], s->op, &v[1], 0}, {NULL, GMP_RECV, NULL, 0}};
+		int r;
+		do
+			r = gmp_select(k, 3, i % 3 ? GMP_FOREVER : gmp_now() + 50 * GMP_USEC);
+		while (r == -ETIMEDOUT);
+		check(r == 0 || r == 1);
+		check_int(k[r].result, 0);
+		atomic_fetch_add(&s->sum, v[r]);
+	}
+	gmp_sem_release(&s->done);
+}
+
+static void *thread_side(void *arg)
+{
+	side(arg);
+	return NULL;
+}
+
+static void sides(bool receiver_is_thread, bool sender_is_thread)
+{
+	gmp_chan *c[2] = {gmp_chan_new(sizeof(int), 0), gmp_chan_new(sizeof(int), 1)};
+	Side rx = {.c = {c[0], c[1]}, .op = GMP_RECV}, tx = {.c = {c[1], c[0]}, .op = GMP_SEND};
+	pthread_t t[2];
+	int n = 0;
+	if (receiver_is_thread)
+		check_int(pthread_create(&t[n++], NULL, thread_side, &rx), 0);
+	else
+		check_int(gmp_spawn(side, &rx), 0);
+	if (sender_is_thread)
+		check_int(pthread_create(&t[n++], NULL, thread_side, &tx), 0);
+	else
+		check_int(gmp_spawn(side, &tx), 0);
+	check_int(gmp_sem_acquire(&rx.done), 0);
+	check_int(gmp_sem_acquire(&tx.done), 0);
+	gmp_blocking_enter();
+	while (n > 0)
+		pthread_join(t[--n], NULL);
+	gmp_blocking_leave();
+	check_int(rx.sum, tx.sum);
+	gmp_chan_free(c[0]);
+	gmp_chan_free(c[1]);
+}
+
+static void both_kinds(void *arg)
+{
+	(void)arg;
+	gmp_hold();
+	for (int i = 0; i < 4; i++)
+		sides(i & 1, i & 2);
+	gmp_release();
+}
+
+static void threads_and_coroutines_select(void **state)
+{
+	(void)state;
+	run_on_all(both_kinds, NULL);
+	sides(true, true); /* no runtime */
+	gmp_chan *c = gmp_chan_new(0, 1);
+	gmp_case k[2] = {{c, GMP_RECV, NULL, 0}, {NULL, GMP_SEND, NULL, 0}};
+	check_int(gmp_select(k, 2, 0), -EAGAIN);
+	check_int(gmp_select(k, 2, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_select(&k[1], 1, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_select(NULL, 0, gmp_now() + GMP_MSEC), -ETIMEDOUT);
+	check_int(gmp_chan_close(c), 0);
+	check_int(gmp_select(k, 2, GMP_FOREVER), 0);
+	check_int(k[0].result, -EPIPE);
+	gmp_chan_free(c);
+}
+
 /* ---- competing selects: every value exactly once -------------------------------------------------------------------- */
 
 static gmp_chan *ch[3];
@@ -279,6 +480,9 @@ int main(void)
 		cmocka_unit_test(the_basics_hold),
 		cmocka_unit_test(the_choice_is_uniform),
 		cmocka_unit_test(a_thousand_cases_work),
+		cmocka_unit_test(sixty_five_thousand_cases_work),
+		cmocka_unit_test(a_channel_may_stand_twice),
+		cmocka_unit_test(threads_and_coroutines_select),
 		cmocka_unit_test(competing_selects_lose_nothing),
 		cmocka_unit_test(the_receiver_of_the_last_value_may_free_the_channel),
 		cmocka_unit_test(a_select_can_be_cancelled),
