@@ -212,7 +212,7 @@ static bool submit_foreign(G *gp)
 /* False: it takes gmp__newproc. */
 static alwaysinline bool spawn_plain(M *m)
 {
-	return likely(m && !(load_relaxed(&sched.hints) & HINT_ENDING) && gmp__debug.lazystack);
+	return likely(m && gmp__debug.lazystack);
 }
 
 /* A coroutine without attributes, by a coroutine. *out (unless NULL) gets the handle. x and y: see gmp__newproc_with. */
@@ -221,6 +221,10 @@ static alwaysinline int spawn_now(M *m, G **out, gmp_fn *fn, void *arg, void *pc
 	if (unlikely(!fn))
 		return -EINVAL;
 	m = enter_m(m);
+	if (unlikely(load_relaxed(&sched.hints) & HINT_ENDING)) { /* looked at in here: cancel_all is past this M, or yet to come */
+		leave(m);
+		return -ECANCELED;
+	}
 	P *p = m->p;
 	G *gp = gfget(m, p);
 	if (unlikely(!gp)) {

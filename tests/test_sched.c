@@ -705,6 +705,45 @@ static __attribute__((noinline)) size_t touch(size_t n)
 
 static gmp_waitgroup touched, looked_at;
 
+/* Whoever is being spawned in the moment of a shutdown is either refused or cancelled. */
+static void spawns_until_refused(void *arg)
+{
+	int e, kind = *(int *)arg;
+	gmp_waitgroup wg = {0};
+	atomic_store(&ready_, 1);
+	do
+		e = kind ? gmp_waitgroup_spawn(&wg, sleeps_long, NULL) : gmp_spawn(sleeps_long, NULL);
+	while (e == 0);
+	check_int(e, -ECANCELED);
+	while (gmp_waitgroup_wait_until(&wg, 0)) /* it lives in this frame */
+		gmp_yield();
+}
+
+static void *shuts_down_once(void *arg)
+{
+	while (!atomic_load(&ready_))
+		usleep(20);
+	usleep(*(unsigned *)arg);
+	gmp_shutdown();
+	return NULL;
+}
+
+static void a_shutdown_misses_nobody(void **state)
+{
+	(void)state;
+	uint64_t r = test_seed();
+	for (int i = 0; i < 200 / test_scale(); i++) {
+		unsigned us = test_rand(&r) % 300;
+		int kind = i % 2;
+		pthread_t t;
+		atomic_store(&ready_, 0);
+		check_int(pthread_create(&t, NULL, shuts_down_once, &us), 0);
+		int e = run_result(1 + i % 3, spawns_until_refused, &kind);
+		check_int(e, -ECANCELED);
+		check_int(pthread_join(t, NULL), 0);
+	}
+}
+
 static void deep(void *arg)
 {
 	check(touch((size_t)(intptr_t)arg) > 0);
@@ -766,6 +805,7 @@ int main(void)
 		cmocka_unit_test(start_and_stop_beside_a_main_loop),
 		cmocka_unit_test(stop_has_a_deadline),
 		cmocka_unit_test(shutdown_ends_a_run),
+		cmocka_unit_test(a_shutdown_misses_nobody),
 		cmocka_unit_test(stacks_have_the_size_asked_for),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
