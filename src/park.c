@@ -65,6 +65,7 @@ intptr_t gmp__park_until(
 	if (deadline != INT64_MAX && gmp__park_timer(m, gp, &t, seq, deadline) != 0) { /* no memory: nothing waits yet */
 		if (q)
 			queue_remove(q, &gp->sg.link);
+		(void)claim(gp, seq); /* a joiner can be found without a queue */
 		ounlock(lck);
 		leave(m);
 		return -ENOMEM;
