@@ -237,7 +237,7 @@ static void *late_spawner(void *arg)
 		if (r == 0)
 			l->spawned++;
 		if (r == 0 && l->spawned % 4 == 0)
-			usleep(50); /* a run with always somebody to run would not end */
+			usleep(300); /* a run with always somebody to run would not end */
 	}
 	return NULL;
 }
@@ -250,7 +250,7 @@ static void a_spawn_at_the_end_of_a_run_leaves_no_member(void **state)
 	Late l = {.grp = gmp_group_new()};
 	pthread_t t;
 	check_int(pthread_create(&t, NULL, late_spawner, &l), 0);
-	for (int i = 0; i < 500 / test_scale(); i++)
+	for (int i = 0; i < 200 / test_scale(); i++)
 		check_int(run_result(1 + i % 2, nothing, NULL), 0);
 	l.stop = true;
 	check_int(pthread_join(t, NULL), 0);
