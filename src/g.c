@@ -444,6 +444,7 @@ static void goexit_m(M *m, G *gp)
 		if (!m->is_m0)
 			m->exiting = 1;
 	}
+	tick_g0(p);
 	Stack *s = gp->stack;
 	gp->stack = NULL;
 #if TSAN_BUILD || ASAN_BUILD

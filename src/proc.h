@@ -187,11 +187,20 @@ static alwaysinline gmp__sw switch_away(M *m, P *p, G *gp, uint8_t *unlock)
 /* Finish a gmp__sw from inside the library. */
 static inline intptr_t finish_sw(gmp__sw s) { return s.to ? gmp__switch_c((gmp__gobuf *)s.r, s.to) : s.r; }
 
+/* A switch by way of g0 counts as one, too: what is looked at every so many (ticks) is not put off by them. */
+static alwaysinline void tick_g0(P *p)
+{
+	if (p->ticks)
+		p->ticks--;
+}
+
 /* Continue on g0 with fn(m, gp) once gp's registers are saved; returns when gp runs again, maybe on another M, out of
  * the runtime. gp is not on any queue: fn puts it where it belongs. */
 static inline intptr_t mcall(M *m, void (*fn)(M *, G *))
 {
 	G *gp = m->curg;
+	if (m->p)
+		tick_g0(m->p);
 	m->g0fn = fn;
 	m->g0arg = gp;
 	return finish_sw(switch_g0(m, gp, &m->dummy));
