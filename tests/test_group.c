@@ -223,6 +223,7 @@ static void threads_have_groups(void **state)
 typedef struct Late {
 	gmp_group *grp;
 	atomic_int spawned, ended;
+	atomic_int quota; /* of a run: so it ends however slow the machine is */
 	atomic_bool stop;
 } Late;
 
@@ -232,17 +233,21 @@ static void *late_spawner(void *arg)
 {
 	Late *l = arg;
 	while (!l->stop) {
+		if (l->quota <= 0) {
+			usleep(20);
+			continue;
+		}
 		int r = gmp_group_spawn(l->grp, late_member, l);
 		check(r == 0 || r == -ESRCH);
-		if (r == 0)
+		if (r == 0) {
 			l->spawned++;
-		if (r == 0 && l->spawned % 4 == 0)
-			usleep(300); /* a run with always somebody to run would not end */
+			l->quota--;
+		}
 	}
 	return NULL;
 }
 
-static void nothing(void *arg) { (void)arg; }
+static void ends(void *arg) { ((Late *)arg)->quota = 8; }
 
 static void a_spawn_at_the_end_of_a_run_leaves_no_member(void **state)
 {
@@ -251,7 +256,7 @@ static void a_spawn_at_the_end_of_a_run_leaves_no_member(void **state)
 	pthread_t t;
 	check_int(pthread_create(&t, NULL, late_spawner, &l), 0);
 	for (int i = 0; i < 200 / test_scale(); i++)
-		check_int(run_result(1 + i % 2, nothing, NULL), 0);
+		check_int(run_result(1 + i % 2, ends, &l), 0);
 	l.stop = true;
 	check_int(pthread_join(t, NULL), 0);
 	gmp_group_cancel(l.grp); /* walks the list */
