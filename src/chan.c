@@ -35,7 +35,7 @@ void gmp_chan_free(gmp_chan *c)
 		return;
 	if (c->recvq.head || c->sendq.head)
 		gmp__misuse("gmp_chan_free: somebody waits on channel %p", (void *)c);
-	if (c->ticker && load_acquire(&c->tick.pos))
+	if (c->ticker && load_acquire(&c->tick.id))
 		gmp__misuse("gmp_chan_free: %p is a ticker", (void *)c);
 	free(c);
 }

@@ -28,6 +28,13 @@ static void expect(int n)
 
 /* ---- the heap ---------------------------------------------------------------------------------------------------- */
 
+static void free_heap(P *p)
+{
+	free(p->timers.heap);
+	free(p->timers.pos);
+	free(p->timers.timer);
+}
+
 static void a_periodic_timer_keeps_its_phase(void **state)
 {
 	(void)state;
@@ -40,7 +47,7 @@ static void a_periodic_timer_keeps_its_phase(void **state)
 	check(gmp__timer_pop(&p, 1000, &copy) == &t);
 	check_int(t.when, 1300);
 	check(gmp__timer_pop(&p, 2000, &copy) == &one);
-	check_int(one.pos, 0);
+	check_int(one.id, 0);
 	check(gmp__timer_pop(&p, 2000, &copy) == &t); /* 1300; 1600 and 1900 are dropped */
 	check_int(copy.when, 1300);
 	check_int(t.when, 2200);
@@ -54,7 +61,7 @@ static void a_periodic_timer_keeps_its_phase(void **state)
 	check(!gmp__timer_remove(&t));
 	check_int(p.timers.n, 0);
 	check_int(p.timers.minwhen, INT64_MAX);
-	free(p.timers.heap);
+	free_heap(&p);
 }
 
 static void the_heap_agrees_with_a_list(void **state)
@@ -69,28 +76,29 @@ static void the_heap_agrees_with_a_list(void **state)
 		Timer *x = &t[test_rand(&seed) % N], copy;
 		int64_t first = INT64_MAX;
 		for (int k = 0; k < N; k++)
-			if (t[k].pos && t[k].when < first)
+			if (t[k].id && t[k].when < first)
 				first = t[k].when;
 		check_int(p.timers.minwhen, first);
 		if (test_rand(&seed) % 8 == 0 && first != INT64_MAX) {
 			Timer *y = gmp__timer_pop(&p, first, &copy);
-			check(y && y->when == first && y->pos == 0 && copy.when == first);
-		} else if (x->pos) {
+			check(y && y->when == first && y->id == 0 && copy.when == first);
+		} else if (x->id) {
 			check(gmp__timer_remove(x));
-			check_int(x->pos, 0);
+			check_int(x->id, 0);
 		} else {
 			*x = (Timer){.when = (int64_t)(test_rand(&seed) % 1000)};
 			check_int(gmp__timer_add(&p, x), 0);
 		}
 		uint32_t n = 0;
 		for (int k = 0; k < N; k++)
-			if (t[k].pos) {
+			if (t[k].id) {
 				n++;
-				check(p.timers.heap[t[k].pos - 1].t == &t[k]);
+				uint32_t id = t[k].id;
+				check(p.timers.timer[id - 1] == &t[k] && p.timers.heap[p.timers.pos[id - 1]].id == id);
 			}
 		check_int(p.timers.n, n);
 	}
-	free(p.timers.heap);
+	free_heap(&p);
 }
 
 /* ---- sleep ------------------------------------------------------------------------------------------------------- */
