@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_net_nomem.c - each allocation of the network half fails once: the call says so, and everything else goes on. */
 #include "nettest.h"
+#include "atomic.h"
 #include "os.h"
 
 static int fine(int r) /* an error for want of memory, or none */
@@ -72,9 +73,9 @@ static void nomem_main(void *arg)
 	for (long n = 1; n <= 25; n++) {
 		int l = listen_tcp();
 		check_int(gmp_close(l), 0);
-		gmp__os_fail_at = n;
+		store_relaxed(&gmp__os_fail_at, n);
 		once(idle);
-		gmp__os_fail_at = 0;
+		store_relaxed(&gmp__os_fail_at, 0L);
 	}
 	once(idle);
 }
