@@ -21,7 +21,7 @@ static const uint64_t WAKE = UINT64_MAX;
 
 static int epfd = -1, wakefd = -1;
 static uint32_t woken; /* 1: wakefd is or will be readable: one write is enough */
-static bool nopwait2;
+static bool nopwait2 = TSAN_BUILD; /* which does not know that call: os.h */
 
 static int init(void)
 {
@@ -96,6 +96,8 @@ static void forget(PollDesc *pd) { (void)pd; /* EP-4 */ }
 static outofline int wait_events(struct epoll_event *ev, int64_t timeout)
 {
 	int e = errno, n;
+	if (timeout != 0)
+		gmp__os_signals_settle();
 	if (timeout <= 0) {
 		n = epoll_wait(epfd, ev, NEVENTS, timeout < 0 ? -1 : 0);
 	} else {

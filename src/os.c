@@ -71,6 +71,25 @@ uint64_t gmp__os_weak_random(void)
 	return x ^ x >> 31;
 }
 
+#if TSAN_BUILD
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t signals;
+
+void gmp__os_signals_add(uint64_t bits) { (void)fetch_or_seqcst(&signals, bits); }
+
+outofline void gmp__os_signals_settle(void)
+{
+	int e = errno;
+	sigset_t set;
+	(void)sigemptyset(&set);
+	for (uint64_t left = load_acquire(&signals); left; left &= left - 1)
+		(void)sigaddset(&set, __builtin_ctzll(left) + 1);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+	errno = e;
+}
+
+#endif
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 typedef struct Start {

@@ -17,6 +17,17 @@ uint64_t gmp__os_gettid(void);
 int gmp__os_futex_wait(uint32_t *addr, uint32_t val, int64_t deadline);
 void gmp__os_futex_wake(uint32_t *addr, int n);
 
+/* ThreadSanitizer puts handlers off to the thread's next call that it knows; it does not know these sleeps, and such a
+ * late handler cannot edit the mask that its signal interrupted. In its builds each thread blocks the signals (a set of
+ * bits, from 1) that were ever given to signals_add before it sleeps, and the handlers that are due run then. */
+#if TSAN_BUILD
+void gmp__os_signals_add(uint64_t bits);
+void gmp__os_signals_settle(void);
+#else
+static inline void gmp__os_signals_add(uint64_t bits) { (void)bits; }
+static inline void gmp__os_signals_settle(void) {}
+#endif
+
 void gmp__os_osyield(void);
 void gmp__os_usleep(int64_t ns);
 

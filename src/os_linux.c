@@ -44,6 +44,7 @@ outofline int gmp__os_futex_wait(uint32_t *addr, uint32_t val, int64_t deadline)
 		ts = (struct timespec){.tv_sec = (time_t)(d / 1000000000), .tv_nsec = (long)(d % 1000000000)};
 		tsp = &ts;
 	}
+	gmp__os_signals_settle();
 	/* The bitset form takes a point in time, on CLOCK_MONOTONIC: nothing to compute again after an EINTR. */
 	if (syscall(SYS_futex, addr, FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG, val, tsp, NULL, FUTEX_BITSET_MATCH_ANY) !=
 		0) {

@@ -74,8 +74,10 @@ static int prepare(const sigset_t *set)
 		any = true;
 		if (!waitable(sig))
 			e = -EINVAL;
-		else if (!installed[sig] && (e = catch(sig)) == 0)
+		else if (!installed[sig] && (e = catch(sig)) == 0) {
 			installed[sig] = 1;
+			gmp__os_signals_add(UINT64_C(1) << (sig - 1));
+		}
 	}
 	unlock(&lck);
 	return e ? e : any ? 0 : -EINVAL;

@@ -79,8 +79,8 @@ static int stop_thread[2];
 static void *idle_thread(void *arg)
 {
 	(void)arg;
-	char c;
-	while (read(stop_thread[0], &c, 1) < 0 && errno == EINTR)
+	/* Not read: ThreadSanitizer would put the handler off until it returns. */
+	while (poll(&(struct pollfd){.fd = stop_thread[0], .events = POLLIN}, 1, -1) < 0 && errno == EINTR)
 		;
 	return NULL;
 }
@@ -102,9 +102,6 @@ static void unblocked_main(void *arg)
 static void unblocked(void **state)
 {
 	(void)state;
-#if TEST_SANITIZED && !defined(__SANITIZE_ADDRESS__)
-	skip(); /* ThreadSanitizer calls handlers later, out of the signal's frame: they cannot edit its mask */
-#endif
 	pthread_t t[3];
 	assert_int_equal(pipe(stop_thread), 0);
 	for (int i = 0; i < 3; i++)
