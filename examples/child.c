@@ -28,16 +28,27 @@ struct job {
 static __attribute__((noinline)) int start(char **argv, pid_t *pid, int *pidfd, int *output)
 {
 	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t none;
 	int pipe_fds[2];
 
 	if (pipe2(pipe_fds, O_CLOEXEC))
 		return -errno;
-	int err = posix_spawn_file_actions_init(&actions);
+	/* Coroutines run on threads that block all signals, and a program would inherit that: nobody could interrupt
+	 * it. */
+	sigemptyset(&none);
+	int err = posix_spawnattr_init(&attr);
 	if (!err) {
-		err = posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], STDOUT_FILENO);
-		if (!err)
-			err = posix_spawnp(pid, argv[0], &actions, NULL, argv, environ);
-		posix_spawn_file_actions_destroy(&actions);
+		err = posix_spawn_file_actions_init(&actions);
+		if (!err) {
+			posix_spawnattr_setsigmask(&attr, &none);
+			posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+			err = posix_spawn_file_actions_adddup2(&actions, pipe_fds[1], STDOUT_FILENO);
+			if (!err)
+				err = posix_spawnp(pid, argv[0], &actions, &attr, argv, environ);
+			posix_spawn_file_actions_destroy(&actions);
+		}
+		posix_spawnattr_destroy(&attr);
 	}
 	close(pipe_fds[1]);
 	if (err) {

@@ -381,7 +381,8 @@ ssize_t gmp_pwrite(int fd, const void *buf, size_t n, off_t off);
 int gmp_fsync(int fd);
 
 /* The next pending signal of *set, which is blocked in every thread of the runtime from now on (block it in your other
- * threads before they start). Signal number; -ETIMEDOUT; -ECANCELED; -EINVAL. Any thread. */
+ * threads before they start). Signal number; -ETIMEDOUT; -ECANCELED; -EINVAL. Any thread. The runtime's own threads
+ * block all signals from the start, and a program started from there inherits that: posix_spawnattr_setsigmask. */
 int gmp_signal_wait(const sigset_t *set, int64_t deadline);
 
 /* ---- looking inside ---------------------------------------------------------------------------------------------- */
