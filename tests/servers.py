@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""servers.py DIRECTORY: the example servers in DIRECTORY under friendly and hostile clients. Loopback only.
+"""servers.py DIRECTORY [WORD...]: the example servers in DIRECTORY under friendly and hostile clients. Loopback only.
 
 Hostile: partial and pipelined requests, garbage, drips (slow-loris), resets in the middle of a reply, half-open
 connections, no descriptors left. Afterwards the server must still serve, hold no descriptor more than before, and end
 on SIGTERM at once."""
 
+import concurrent.futures
 import os
 import random
 import re
-import resource
 import select
 import signal
 import socket
@@ -27,13 +27,10 @@ RESET = struct.pack("ii", 1, 0) # SO_LINGER: close with a RST
 
 class Server:
     def __init__(self, *arguments, descriptors=None):
-        def limit():
-            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-
         command = [os.path.join(DIRECTORY, arguments[0]), *arguments[1:]]
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit if descriptors else None
-        )
+        if descriptors: # not by preexec_fn: there are threads
+            command = ["sh", "-c", f'ulimit -n {descriptors} && exec "$@"', "sh", *command]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         if not select.select([self.process.stdout], [], [], 20)[0]:
             raise AssertionError(f"{command}: silent for 20 s")
         line = self.process.stdout.readline().decode()
@@ -122,7 +119,6 @@ class ServerTest(unittest.TestCase):
     def torture(self, valid, works):
         """Garbage, half requests and resets; `works` checks that the server still does its job."""
         rng = random.Random(SEED)
-        print(f"TEST_SEED={SEED}", file=sys.stderr)
         works()
         before = self.server.descriptors()
         held = [self.server.connect() for _ in range(50)] # half-open for all that the server knows
@@ -463,5 +459,26 @@ class Limits(unittest.TestCase):
             self.assertLess(sizes[-1] - sizes[0], 1 << 20, sizes)
 
 
+def run(test):
+    result = unittest.TestResult()
+    start = time.monotonic()
+    test.run(result)
+    return test.id(), time.monotonic() - start, [text for _, text in result.failures + result.errors]
+
+
+def main():
+    """All tests, or those with an argument in their name; several at a time, as they mostly wait."""
+    tests = [test for suite in unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"]) for test in suite]
+    tests = [test for test in tests if not sys.argv[1:] or any(word in test.id() for word in sys.argv[1:])]
+    print(f"TEST_SEED={SEED}")
+    failed = 0
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for name, seconds, texts in pool.map(run, tests):
+            print(f"{'FAILED' if texts else 'ok':6} {seconds:6.2f} s {name}", *texts, sep="\n", flush=True)
+            failed += bool(texts)
+    print(f"{failed} of {len(tests)} failed")
+    return failed > 0 or not tests
+
+
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    sys.exit(main())
