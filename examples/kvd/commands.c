@@ -17,8 +17,10 @@ static const char syntax_error[] = "syntax error";
 
 static char *reply_room(struct reply *r, size_t n)
 {
-	if (r->failed)
+	if (r->failed || n > REPLY_MAX - r->len) {
+		r->failed = true;
 		return NULL;
+	}
 	if (r->cap - r->len < n) {
 		size_t cap = r->cap < 2048 ? 4096 : 2 * r->cap;
 		while (cap - r->len < n)
@@ -40,7 +42,7 @@ static char *reply_room(struct reply *r, size_t n)
 
 static void reply_bytes(struct reply *r, const char *data, size_t n)
 {
-	char *p = reply_room(r, n);
+	char *p = n > 0 ? reply_room(r, n) : NULL; /* data of an empty list is NULL, which memcpy does not take */
 
 	if (p)
 		memcpy(p, data, n);

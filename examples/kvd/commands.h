@@ -21,12 +21,15 @@ struct store {
 	int64_t started;
 };
 
+/* Of one command. MGET of the same large value again and again would multiply the few bytes that a client sends. */
+#define REPLY_MAX (64 * 1024 * 1024)
+
 /* Replies on their way to a client, or a part of one. */
 struct reply {
 	char *data;
 	size_t len, cap;
 	bool fixed;  /* data may not be freed: it is a buffer of the owner's */
-	bool failed; /* no memory: what is here is not complete */
+	bool failed; /* no memory, or too long: what is here is not complete */
 };
 
 void reply_text(struct reply *r, const char *text);
