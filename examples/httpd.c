@@ -201,7 +201,8 @@ static bool send_file(struct conn *c, int file, uint64_t size, const char *type,
 	return true;
 }
 
-/* Links within the directory are followed. Not inlined: the large frame is to be on the stack only while it runs. */
+/* Symbolic links are followed, also out of the directory: whoever may write there decides what is served. Not inlined:
+ * the large frame is to be on the stack only while it runs. */
 static __attribute__((noinline)) bool reply_file(struct conn *c, const char *target, const struct http_request *req)
 {
 	char path[PATH_MAX];

@@ -214,10 +214,10 @@ static unsigned draw(unsigned n) /* xorshift64* */
 
 static void print_seed(void)
 {
-	const char *given = getenv("TEST_SEED");
+	const char *given = getenv("GMP_TEST_SEED");
 
 	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 2654435761u + 1;
-	print_message("TEST_SEED=%llu\n", (unsigned long long)seed);
+	print_message("GMP_TEST_SEED=%llu\n", (unsigned long long)seed);
 }
 
 static size_t add(char *dst, size_t len, const char *piece)

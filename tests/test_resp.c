@@ -125,10 +125,10 @@ static unsigned draw(unsigned n) /* xorshift64* */
 
 static void print_seed(void)
 {
-	const char *given = getenv("TEST_SEED");
+	const char *given = getenv("GMP_TEST_SEED");
 
 	seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL) * 2654435761u + 1;
-	print_message("TEST_SEED=%llu\n", (unsigned long long)seed);
+	print_message("GMP_TEST_SEED=%llu\n", (unsigned long long)seed);
 }
 
 /* The same result whatever the pieces that the bytes come in. step 0: random ones. */
