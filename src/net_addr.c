@@ -323,6 +323,26 @@ int gmp_connect(int fd, const struct sockaddr *addr, socklen_t len, int64_t dead
 	return r;
 }
 
+/* The kernel may have drawn the very port that was asked for, where nobody listens: TCP then connects the socket to
+ * itself (a simultaneous open). */
+static outofline bool is_own_peer(int fd, const Addr *a)
+{
+	int e = errno;
+	Addr own;
+	socklen_t len = sizeof own;
+	bool r = false;
+	memset(&own, 0, sizeof own);
+	if (getsockname(fd, &own.sa, &len) == 0 && own.sa.sa_family == a->sa.sa_family) {
+		if (own.sa.sa_family == AF_INET)
+			r = own.in4.sin_port == a->in4.sin_port && own.in4.sin_addr.s_addr == a->in4.sin_addr.s_addr;
+		else
+			r = own.in6.sin6_port == a->in6.sin6_port &&
+			    memcmp(&own.in6.sin6_addr, &a->in6.sin6_addr, sizeof own.in6.sin6_addr) == 0;
+	}
+	errno = e;
+	return r;
+}
+
 static int dial_one(const Net *net, const Addr *a, socklen_t len, int64_t deadline)
 {
 	int fd = new_socket(a->sa.sa_family, net->type);
@@ -331,6 +351,8 @@ static int dial_one(const Net *net, const Addr *a, socklen_t len, int64_t deadli
 	if (net->type == SOCK_STREAM && net->family != AF_UNIX)
 		(void)set_opt(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	int e = gmp_connect(fd, &a->sa, len, deadline);
+	if (e == 0 && net->type == SOCK_STREAM && net->family != AF_UNIX && is_own_peer(fd, a))
+		e = -ECONNREFUSED;
 	if (e == 0)
 		return fd;
 	(void)gmp_close(fd);
