@@ -22,21 +22,25 @@ typedef struct Slab {
 	_Alignas(CACHELINE) G g[];
 } Slab;
 
-enum { GFREE_LOCAL = 1024, GFREE_BATCH = 512, GSLAB_FIRST = 64 * 1024, GSLAB_HUGE = 2 * 1024 * 1024 };
+enum { GFREE_LOCAL = 1024, GFREE_BATCH = 512, GSLAB_FIRST = 64 * 1024, GSLAB_MOST = 2 * 1024 * 1024,
+	GSLAB_STEP = 32 * 1024 }; /* memory of a slab that is fetched at a time */
 
 static Slab *slabs; /* published with release; guarded by sched.lock for writing */
 static size_t slabbytes;
+static char *slabfetched; /* of the newest slab: up to here its memory is there */
 
-/* sched.lock is held. Slabs double up to one huge page, which a million coroutines then come from. */
+/* sched.lock is held. Huge pages would be faster to touch where the machine has them ready, and are up to forty times slower
+ * where a hypervisor has to find their memory first; small ones by the handful are good everywhere. */
 static bool slab_new(void)
 {
-	size_t size = slabbytes < GSLAB_HUGE ? GSLAB_FIRST : GSLAB_HUGE;
+	size_t size = slabbytes < GSLAB_MOST ? GSLAB_FIRST : GSLAB_MOST;
 	if (gmp__os_inject_failure())
 		return false;
-	Slab *s = gmp__os_reserve(size, size, size == GSLAB_HUGE);
+	Slab *s = gmp__os_reserve(size, size);
 	if (!s)
 		return false;
 	slabbytes += size;
+	slabfetched = (char *)s;
 	s->n = (uint32_t)((size - sizeof *s) / sizeof(G));
 	s->next = slabs;
 	store_release(&slabs, s);
@@ -64,6 +68,10 @@ static uint32_t gfget_global(Queue *q, uint32_t want)
 					break;
 			}
 			G *gp = &slabs->g[slabs->used];
+			if ((char *)(gp + 1) > slabfetched) {
+				gmp__os_populate(slabfetched, GSLAB_STEP);
+				slabfetched += GSLAB_STEP;
+			}
 			gp->status = Gidle;
 			gp->sg.g = (uintptr_t)gp;
 			store_release(&slabs->used, slabs->used + 1);

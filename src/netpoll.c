@@ -15,7 +15,7 @@ static PollDesc *table[NCHUNKS];
 static outofline PollDesc *chunk_new(uint32_t i)
 {
 	size_t size = CHUNK * sizeof(PollDesc);
-	PollDesc *c = gmp__os_inject_failure() ? NULL : gmp__os_reserve(size, gmp__os_pagesize(), false);
+	PollDesc *c = gmp__os_inject_failure() ? NULL : gmp__os_reserve(size, gmp__os_pagesize());
 	if (!c)
 		return NULL;
 	for (uint32_t k = 0; k < CHUNK; k++)

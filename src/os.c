@@ -225,16 +225,16 @@ size_t gmp__os_pagesize(void)
 	return n;
 }
 
-static void advise_huge(void *p, size_t size, bool huge)
+static void advise_small(void *p, size_t size)
 {
-#if defined(MADV_HUGEPAGE) && defined(MADV_NOHUGEPAGE)
-	(void)madvise(p, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE); /* EINVAL: a kernel without huge pages */
+#ifdef MADV_NOHUGEPAGE
+	(void)madvise(p, size, MADV_NOHUGEPAGE); /* EINVAL: a kernel without huge pages */
 #else
-	(void)p, (void)size, (void)huge;
+	(void)p, (void)size;
 #endif
 }
 
-outofline void *gmp__os_reserve(size_t size, size_t align, bool huge)
+outofline void *gmp__os_reserve(size_t size, size_t align)
 {
 	int e = errno;
 	size_t page = gmp__os_pagesize();
@@ -252,7 +252,7 @@ outofline void *gmp__os_reserve(size_t size, size_t align, bool huge)
 			(void)munmap(m, before);
 		if (slack > before)
 			(void)munmap(p + size, slack - before);
-		advise_huge(p, size, huge);
+		advise_small(p, size);
 	}
 	errno = e;
 	return p;
@@ -263,6 +263,17 @@ outofline void gmp__os_unreserve(void *p, size_t size)
 	int e = errno;
 	(void)munmap(p, size); /* fails only at the limit of mappings: the addresses are lost */
 	errno = e;
+}
+
+outofline void gmp__os_populate(void *p, size_t size)
+{
+#ifdef MADV_POPULATE_WRITE
+	int e = errno;
+	(void)madvise(p, size, MADV_POPULATE_WRITE); /* Linux 5.14; else each page is a fault of its own */
+	errno = e;
+#else
+	(void)p, (void)size;
+#endif
 }
 
 outofline void gmp__os_discard(void *p, size_t size)

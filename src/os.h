@@ -49,9 +49,11 @@ bool gmp__os_thread_sleeps(uint64_t tid);
  * rounded up; at least 1. */
 int gmp__os_ncpu(void);
 
-/* Reserve address space, readable and writable, not committed, not backed by huge pages unless `huge`; aligned to `align`
- * (a power of two). NULL: none. */
-void *gmp__os_reserve(size_t size, size_t align, bool huge);
+/* Reserve address space, readable and writable, not committed, never backed by huge pages; aligned to `align` (a power of
+ * two). NULL: none. */
+void *gmp__os_reserve(size_t size, size_t align);
+/* All of it will be used now: its pages come in one call, if that can be. */
+void gmp__os_populate(void *p, size_t size);
 void gmp__os_unreserve(void *p, size_t size);
 void gmp__os_discard(void *p, size_t size); /* the contents may go; memory back to the OS */
 

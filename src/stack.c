@@ -223,7 +223,7 @@ static Arena *arena_new(uint32_t c, size_t bytes)
 		Arena *a = gmp__os_zalloc(sizeof *a + n * sizeof(Stack));
 		if (!a)
 			continue;
-		a->base = gmp__os_reserve(n * stride, page, false);
+		a->base = gmp__os_reserve(n * stride, page);
 		if (a->base) {
 			a->stride = stride;
 			a->n = (uint32_t)n;

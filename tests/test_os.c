@@ -261,7 +261,7 @@ static void test_reserve(void **state)
 	for (size_t i = 0; i < nelem(aligns); i++) {
 		for (size_t j = 0; j < nelem(sizes); j++) {
 			size_t n = sizes[j];
-			char *p = gmp__os_reserve(n, aligns[i], j % 2);
+			char *p = gmp__os_reserve(n, aligns[i]);
 			assert_non_null(p);
 			assert_int_equal((uintptr_t)p % (aligns[i] < page ? page : aligns[i]), 0);
 			assert_int_equal(p[0], 0);
@@ -283,7 +283,7 @@ static void test_discard_part(void **state)
 {
 	(void)state;
 	size_t page = gmp__os_pagesize();
-	char *p = gmp__os_reserve(3 * page, page, false);
+	char *p = gmp__os_reserve(3 * page, page);
 	assert_non_null(p);
 	memset(p, 1, 3 * page);
 	gmp__os_discard(p + page, page);
@@ -295,10 +295,10 @@ static void test_discard_part(void **state)
 static void test_reserve_none(void **state)
 {
 	(void)state;
-	assert_null(gmp__os_reserve(0, 4096, false));
-	assert_null(gmp__os_reserve(SIZE_MAX, 4096, false));
-	assert_null(gmp__os_reserve(SIZE_MAX - 2 * MIB, 2 * MIB, false));
-	assert_null(gmp__os_reserve(SIZE_MAX / 2, 4096, true));
+	assert_null(gmp__os_reserve(0, 4096));
+	assert_null(gmp__os_reserve(SIZE_MAX, 4096));
+	assert_null(gmp__os_reserve(SIZE_MAX - 2 * MIB, 2 * MIB));
+	assert_null(gmp__os_reserve(SIZE_MAX / 2, 4096));
 }
 
 /* ---- failure on demand ------------------------------------------------------------------------------------------- */
@@ -335,7 +335,7 @@ static void test_fail_calls(void **state)
 	gmp__os_fail_at = 1;
 	assert_null(gmp__os_zalloc(1));
 	gmp__os_fail_at = 1;
-	assert_null(gmp__os_reserve(4096, 4096, false));
+	assert_null(gmp__os_reserve(4096, 4096));
 	assert_int_equal(gmp__os_fail_at, 0);
 }
 
@@ -417,10 +417,10 @@ static void test_errno(void **state)
 	KEEPS_ERRNO(gmp__os_thread_stack(&lo, &size));
 	KEEPS_ERRNO((void)gmp__os_thread_cputime(pthread_self()));
 	KEEPS_ERRNO((void)gmp__os_ncpu());
-	KEEPS_ERRNO(p = gmp__os_reserve(4096, 4096, true));
+	KEEPS_ERRNO(p = gmp__os_reserve(4096, 4096));
 	KEEPS_ERRNO(gmp__os_discard(p, 4096));
 	KEEPS_ERRNO(gmp__os_unreserve(p, 4096));
-	KEEPS_ERRNO((void)gmp__os_reserve(SIZE_MAX / 2, 4096, false));
+	KEEPS_ERRNO((void)gmp__os_reserve(SIZE_MAX / 2, 4096));
 	KEEPS_ERRNO(p = gmp__os_alloc(1));
 	free(p);
 	KEEPS_ERRNO(p = gmp__os_zalloc(1));
