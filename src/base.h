@@ -12,6 +12,8 @@
 #define outofline __attribute__((__noinline__))
 #define coldfn __attribute__((__cold__, __noinline__))
 #define alwaysinline inline __attribute__((always_inline))
+/* Of declarations of data: -fvisibility=hidden is for definitions, and without this it would go through the GOT. */
+#define hidden __attribute__((visibility("hidden")))
 
 /* An API entry that records who called it. */
 #define caller_pc() __builtin_extract_return_addr(__builtin_return_address(0))

@@ -33,7 +33,7 @@ typedef struct DebugVars {
 #undef X
 } DebugVars;
 
-extern DebugVars gmp__debug;
+extern hidden DebugVars gmp__debug;
 /* Defaults, then GMP_DEBUG. An unknown name or bad number is reported once on stderr and skipped. */
 void gmp__debugvars_init(void);
 

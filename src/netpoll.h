@@ -96,7 +96,7 @@ void gmp__netpoll_forget(PollDesc *pd);
 void gmp__netpoll_settle(PollDesc *pd, int dir, uintptr_t old);
 
 /* Number of forks that led to this process. */
-extern uint32_t gmp__netpoll_generation;
+extern hidden uint32_t gmp__netpoll_generation;
 
 /* gp waits here and is to be cancelled; the world is stopped. True: the caller now owes the ready. */
 bool gmp__netpoll_cancel(G *gp);

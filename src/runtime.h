@@ -340,7 +340,7 @@ struct Sched {
 	uint64_t seed;
 };
 
-extern Sched gmp__sched;
+extern hidden Sched gmp__sched;
 #define sched gmp__sched
 
 /* ---- who calls what across files; each group under the file that defines it --------------------------------------- */

@@ -48,7 +48,7 @@ typedef struct StackCache {
 } StackCache;
 
 /* Kind (class | guarded) of the stacks that go through the caches without a further look. */
-extern uintptr_t gmp__stack_hot;
+extern hidden uintptr_t gmp__stack_hot;
 
 /* At each start of the runtime, after gmp__debugvars_init; all caches are empty. default_size: 0 or 16 KiB..1 GiB, else
  * -EINVAL. Takes over guard kind and colouring for slots carved from now on. */
