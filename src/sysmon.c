@@ -15,7 +15,7 @@
 enum { DELAY_MIN = 20 * 1000, DELAY_MAX = 10 * 1000 * 1000, DELAY_TIMERS = 2 * 1000 * 1000, QUIET_ROUNDS = 50 };
 static const int64_t DEEP_AFTER_NS = 20 * 1000 * 1000;
 static const int64_t AGE_EVERY_NS = 1000 * 1000 * 1000;
-static const int64_t NETPOLL_STALE_NS = 10 * 1000 * 1000;
+static const int64_t NETPOLL_STALE_NS = 1000 * 1000; /* of Ps that do not switch; others look by themselves */
 static const int64_t BLOCKED_NS = 100 * 1000; /* shortest observation from which "uses no CPU" is concluded */
 static const int64_t RETAKE_PATIENCE_NS = 50 * 1000;
 
@@ -53,16 +53,20 @@ static bool retake(P *p, uint64_t tick)
 	return true;
 }
 
-/* One look at every P. Returns whether something was done; *watch: something is suspicious, come back soon; *stands: some M
- * has not switched since the last look, so it may miss a timer. */
-static bool look(int64_t now, bool *watch, bool *stands)
+/* What a look has found. */
+typedef struct Seen {
+	bool did;     /* something was done */
+	bool stands;  /* some M has not switched since the last look, so it may miss a timer or the network */
+	int64_t next; /* when to look again at the latest, for the sake of those who wait for a P */
+} Seen;
+
+/* One look at every P. */
+static Seen look(int64_t now)
 {
-	bool did = false;
+	Seen r = {.next = INT64_MAX};
 	int n = load_acquire(&sched.nallp);
 	int64_t due = gmp__timers_min();
-	bool others = load_relaxed(&sched.runq.n) > 0 || due <= now ||
-	        (load_relaxed(&sched.waitersnet) && !load_relaxed(&sched.polling) &&
-	                now - load_relaxed(&sched.lastpoll) > NETPOLL_STALE_NS);
+	bool others = load_relaxed(&sched.runq.n) > 0 || due <= now;
 	for (int i = 0; i < n; i++) {
 		P *p = sched.allp[i];
 		M *m = load_acquire(&p->m);
@@ -76,21 +80,21 @@ static bool look(int64_t now, bool *watch, bool *stands)
 			p->sysmoncpu = -1;
 			continue;
 		}
-		*stands = true;
+		r.stands = true;
 		bool queued = load_relaxed(&p->runnext) || load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
 		if (!queued && !others)
 			continue;
 		if (load_relaxed(&sched.npidle) > 0 && i < load_relaxed(&sched.procs)) { /* WK-4: others steal, timers too */
 			if (load_relaxed(&sched.nmspinning) == 0) {
 				gmp__wakep();
-				did = true;
+				r.did = true;
 			}
 			continue;
 		}
-		int64_t ran = now - p->sysmonwhen;
-		bool take = ran >= gmp__debug.slice * 1000;
+		int64_t end = p->sysmonwhen + gmp__debug.slice * 1000;
+		bool take = now >= end;
 		if (!take) {
-			*watch = true;
+			r.next = min_i64(r.next, min_i64(end, now + BLOCKED_NS / 2));
 			pthread_t t = load_relaxed(&m->thread);
 			int64_t cpu = t ? gmp__os_thread_cputime(t) : -1;
 			if (p->sysmoncpu < 0) {
@@ -105,10 +109,10 @@ static bool look(int64_t now, bool *watch, bool *stands)
 		}
 		if (take && retake(p, tick)) {
 			p->sysmonwhen = 0;
-			did = true;
+			r.did = true;
 		}
 	}
-	return did;
+	return r;
 }
 
 static bool poll_stale(int64_t now)
@@ -128,7 +132,7 @@ static void *sysmon(void *arg)
 	(void)arg;
 	int64_t delay = DELAY_MIN, idlesince = 0, traced = gmp__os_now(), ages = 0;
 	int quiet = 0;
-	bool stands = false, watch = false;
+	Seen seen = {.next = INT64_MAX};
 	while (!load_acquire(&stop)) {
 		int64_t now = gmp__os_now();
 		int64_t until = now + delay;
@@ -136,10 +140,11 @@ static void *sysmon(void *arg)
 		int64_t due = gmp__timers_min();
 		if (!allidle) {
 			idlesince = 0;
-			if (stands && due < until)
+			if (seen.stands && load_relaxed(&sched.waitersnet) && !load_relaxed(&sched.polling))
+				due = min_i64(due, load_relaxed(&sched.lastpoll) + NETPOLL_STALE_NS);
+			if (seen.stands && due < until)
 				until = max_i64(due, now + DELAY_MIN);
-			if (watch)
-				until = min_i64(until, now + BLOCKED_NS / 2);
+			until = min_i64(until, seen.next);
 		} else if (idlesince == 0) {
 			idlesince = now;
 		} else if (now - idlesince > DEEP_AFTER_NS) {
@@ -164,10 +169,10 @@ static void *sysmon(void *arg)
 			ages = gmp__stack_age(now);
 		else if (ages == INT64_MAX && !allidle)
 			ages = now + AGE_EVERY_NS;
-		watch = stands = false;
-		bool did = look(now, &watch, &stands);
-		did |= poll_stale(now);
-		if (did) {
+		seen = look(now);
+		if (poll_stale(now))
+			seen = look(now); /* for whom a P is wanted now */
+		if (seen.did) {
 			delay = DELAY_MIN;
 			quiet = 0;
 		} else if (++quiet > QUIET_ROUNDS) {
