@@ -118,11 +118,12 @@ static int setup(const gmp_config *cfg, bool embedded)
 	lock(&sched.foreign);
 	gmp__foreign_newrun();
 	lock(&sched.lock);
-	store_relaxed(&sched.hints, fence ? (uint32_t)HINT_FENCE : 0u);
+	store_relaxed(&sched.hints, (fence ? (uint32_t)HINT_FENCE : 0u) | (gmp__debug.runnext ? 0u : (uint32_t)HINT_TAIL));
 	sched.cfg = *cfg;
 	sched.seed = cfg->seed ? cfg->seed : gmp__os_random();
 	sched.maxm = cfg->max_threads ? cfg->max_threads : 10000;
-	sched.ticksinit = gmp__debug.tick > 0 ? (uint32_t)gmp__debug.tick : 61;
+	sched.ticksinit = gmp__debug.checkfp ? 1 /* g0 looks at each switch */ :
+	                  gmp__debug.tick > 0 ? (uint32_t)min_i64(gmp__debug.tick, 1 << 30) : 61;
 	sched.embedded = embedded;
 	sched.starting = !embedded;
 	sched.done = sched.deadlocked = sched.threadwarned = 0;

@@ -264,6 +264,8 @@ void gmp__acquirep(M *m, P *p)
 		gmp__throw("acquirep: p%d has m%d, status %u", p->id, p->m ? p->m->id : -1, p->status);
 	p->status = Prunning;
 	count1(&p->wirings);
+	if (p->ticks == 0) /* left on the way to g0 (stoplockedm); the new owner may not come from there: TK-1 */
+		p->ticks = 1;
 	store_release(&sched.ntransit, sched.ntransit - 1);
 	m->oldp = p;
 	store_release(&m->p, p);

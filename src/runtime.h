@@ -184,7 +184,8 @@ struct P {
 	G *runnext;        /* readied last: runs next, in the time slice of its waker */
 	RunQ runq;         /* Gs that have run before, first in first out */
 	RunQ fresh;        /* Gs that never ran, last in first out: few live stacks in fork-join trees */
-	uint32_t ticks;    /* switches until the next visit to g0 (clock, timers, network, global queue) */
+	uint32_t ticks;    /* switches until the next visit to g0 (clock, timers, network, global queue); TK-1: never 0 when a G
+	                    * is dispatched, it is counted down before it is looked at */
 	uint64_t schedtick; /* dispatches: sysmon compares */
 	StackCache stacks;
 	Queue gfree;       /* Gidle Gs */
@@ -279,6 +280,7 @@ enum {
 	HINT_IDLE = 1,   /* there are idle Ps: new work may want a wake-up */
 	HINT_FENCE = 2,  /* no membarrier: a submitter pays the fence */
 	HINT_ENDING = 4, /* shutdown: no more spawns */
+	HINT_TAIL = 8,   /* GMP_DEBUG=runnext=0: who is readied queues up at the tail */
 };
 
 enum { ST_DOWN, ST_UP, ST_FORKED };

@@ -82,6 +82,10 @@ void gmp__wakep(void)
 void gmp__wakep_hint(M *m, P *p)
 {
 	(void)m;
+	if (unlikely(load_relaxed(&sched.hints) & HINT_TAIL) && p->runnext) {
+		runq_put(&p->runq, p->runnext);
+		store_relaxed(&p->runnext, (G *)NULL);
+	}
 	if (load_relaxed(&sched.hints) & HINT_FENCE)
 		fence_seqcst(); /* WK-3, between the queue and the hints */
 	if (!(load_relaxed(&sched.hints) & HINT_IDLE))
@@ -610,8 +614,14 @@ static G *findrunnable(M *m)
 			}
 			if ((gp = globrunqget(p, 1)))
 				return gp;
-			if ((gp = runq_get(&p->runq))) /* before runnext: a pair that readies each other starves nobody */
+			if ((gp = runq_get(&p->runq))) { /* before runnext: a pair that readies each other starves nobody */
+				G *next = p->runnext;
+				if (next) { /* nor is it passed over at each visit, however often they come */
+					store_relaxed(&p->runnext, (G *)NULL);
+					runq_put(&p->runq, next);
+				}
 				return gp;
+			}
 		}
 		if ((gp = picknext(p)))
 			return gp;
@@ -653,6 +663,27 @@ static const uint32_t *fp_default(void)
 	return fp;
 }
 
+/* GMP_DEBUG=checkfp: gp, which has just left the thread, left its control words behind. Flags of past exceptions are nobody's
+ * concern. gp is named only: it may be gone. */
+static void check_fp(const G *gp)
+{
+#if defined(__x86_64__)
+	static const uint32_t mask[2] = {0xffc0, 0xffff};
+#elif defined(__riscv)
+	static const uint32_t mask[2] = {0xe0, 0};
+#else
+	static const uint32_t mask[2] = {UINT32_MAX, 0};
+#endif
+	const uint32_t *was = fp_default();
+	uint32_t fp[2] = {0, 0};
+	gmp__fp_save(fp);
+	for (int i = 0; i < 2; i++)
+		if ((fp[i] ^ was[i]) & mask[i])
+			gmp__throw("coroutine %llu has let go of its thread with floating-point control words 0x%x 0x%x, not 0x%x 0x%x: "
+			           "gmp_attr.fpenv",
+			        (unsigned long long)gp->id, fp[0], fp[1], was[0], was[1]);
+}
+
 static bool ensure_stack(P *p, G *gp)
 {
 	if (gp->stack || bindstack(p, gp))
@@ -681,6 +712,8 @@ void gmp__schedule(M *m)
 			if (load_acquire(&sched.done))
 				return;
 			gp = m->lockedg;
+			if (m->p->ticks == 0) /* TK-1: it comes straight back */
+				m->p->ticks = 1;
 		} else {
 			if (m->exiting)
 				return;
@@ -708,14 +741,16 @@ void gmp__schedule(M *m)
 		execute_prep(m, p, gp);
 		m->land.unlock = &m->dummy;
 		bool fpenv = gp->flags & GF_FPENV;
-		if (unlikely(fpenv)) {
+		if (unlikely(fpenv || gmp__debug.checkfp))
 			(void)fp_default();
+		if (unlikely(fpenv))
 			gmp__fp_load(gp->ext->fp);
-		}
 		(void)gmp__switch_c(&m->g0, &gp->ctx);
 		/* gp may run elsewhere by now (PK-1). */
 		if (unlikely(fpenv))
 			gmp__fp_load(fp_default());
+		else if (unlikely(gmp__debug.checkfp))
+			check_fp(gp);
 		store_relaxed(&m->curg, (G *)NULL);
 		if (m->g0fn) {
 			void (*fn)(M *, G *) = m->g0fn;
@@ -730,6 +765,11 @@ void gmp__schedule(M *m)
 /* In general: g0 has to look round, something never ran, or a G is special. */
 static outofline gmp__sw yield_slow(M *m, P *p, G *gp)
 {
+	if (p->ticks == 1 && p->runnext) { /* g0 will look at the queue first, and gp be in it */
+		queue_push_head(&p->runq.q, &p->runnext->sg.link);
+		store_relaxed(&p->runq.n, p->runq.n + 1);
+		store_relaxed(&p->runnext, (G *)NULL);
+	}
 	if (p->fresh.n)
 		runq_append(&p->runq, &p->fresh);
 	gstatus(gp, Grunning, Grunnable);

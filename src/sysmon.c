@@ -84,7 +84,7 @@ static Seen look(int64_t now)
 		bool queued = load_relaxed(&p->runnext) || load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
 		if (!queued && !others)
 			continue;
-		if (load_relaxed(&sched.npidle) > 0 && i < load_relaxed(&sched.procs)) { /* WK-4: others steal, timers too */
+		if (load_relaxed(&sched.npidle) > 0 && i < load_relaxed(&sched.procs) && gmp__debug.steal) { /* WK-4: others steal, timers too */
 			if (load_relaxed(&sched.nmspinning) == 0) {
 				gmp__wakep();
 				r.did = true;
