@@ -20,8 +20,12 @@ static void thread_gone(void *arg)
 	ForeignG *f = arg;
 	gmp__keys_end(&f->ext);
 	lock(&sched.foreign);
-	if (f->counted && f->run == sched.run)
+	if (f->counted && f->run == sched.run) {
 		(void)fetch_add_seqcst(&sched.nforeign, -1);
+		lock(&sched.lock);
+		gmp__checkdone(); /* perhaps everybody waited for this thread */
+		unlock(&sched.lock);
+	}
 	unlock(&sched.foreign);
 	free(f->ext.keys);
 	free(f);

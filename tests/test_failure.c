@@ -107,6 +107,45 @@ static void hold_keeps_a_waiting_run_alive(void **state)
 	}
 }
 
+static void *takes_part(void *arg)
+{
+	int v = 7;
+	check_int(gmp_chan_send(handover, &v), 0);
+	while (!atomic_load(&stage))
+		usleep(1000);
+	usleep(5000);
+	return arg;
+}
+
+static void waits_twice(void *arg)
+{
+	int v = 0;
+	(void)arg;
+	check_int(gmp_chan_recv(handover, &v), 0);
+	atomic_store(&stage, 1);
+	(void)gmp_chan_recv(handover, &v);
+}
+
+static void run_until_the_last_thread_goes(void *procs)
+{
+	gmp_config cfg = {.procs = (int)(intptr_t)procs};
+	pthread_t t;
+	handover = gmp_chan_new(sizeof(int), 0);
+	check_int(pthread_create(&t, NULL, takes_part, NULL), 0);
+	_exit(gmp_run(waits_twice, NULL, &cfg) == -EDEADLK ? 42 : 1);
+}
+
+/* The report that its presence held back comes when it goes. */
+static void a_deadlock_is_reported_when_the_last_foreign_thread_ends(void **state)
+{
+	(void)state;
+	for (intptr_t p = 1; p <= 2; p++) {
+		char buf[8192];
+		int s = in_child(run_until_the_last_thread_goes, (void *)p, buf, sizeof buf);
+		check(WIFEXITED(s) && WEXITSTATUS(s) == 42);
+	}
+}
+
 static void release_without_hold(void *arg)
 {
 	(void)arg;
@@ -302,6 +341,7 @@ int main(void)
 		cmocka_unit_test(a_deadlock_is_reported),
 		cmocka_unit_test(a_run_after_a_deadlock_works),
 		cmocka_unit_test(hold_keeps_a_waiting_run_alive),
+		cmocka_unit_test(a_deadlock_is_reported_when_the_last_foreign_thread_ends),
 		cmocka_unit_test(one_release_too_many_is_reported),
 		cmocka_unit_test(every_failing_allocation_of_a_spawn_is_an_error),
 		cmocka_unit_test(a_start_without_memory_is_an_error),
