@@ -61,7 +61,9 @@ typedef struct gmp_config {
 /* Runs fn(arg) as the main coroutine; the calling thread becomes M0. Returns when the main coroutine and all others
  * have ended; may be called again afterwards.
  * 0; -EDEADLK: every coroutine waits for something that cannot come (report on stderr; they are abandoned);
- * -ECANCELED after gmp_shutdown; -EINVAL bad config or fn NULL; -EBUSY a runtime is up; -ENOMEM; -EAGAIN no thread. */
+ * -ECANCELED after gmp_shutdown; -EINVAL bad config or fn NULL; -EBUSY a runtime is up; -ENOMEM; -EAGAIN no thread.
+ * A forked child has no runtime and none of its parent's coroutines: spawning, joining, timers, gmp_set_procs and gmp_stop
+ * return -ENOTSUP there until it calls gmp_run or gmp_start; gmp_join of a parent's handle always. */
 int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg);
 
 /* Starts the Ps on threads of their own beside the caller's main loop, which stays a foreign thread. No deadlock report.
@@ -69,8 +71,8 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg);
 int gmp_start(const gmp_config *cfg);
 
 /* Ends what gmp_start began: cancels every coroutine, waits for their end until `deadline`. Foreign threads only.
- * Number of coroutines left: 0, the runtime is down; >0, it still runs, call again. -ESRCH nothing to stop;
- * -EDEADLK called from a coroutine. */
+ * Number of coroutines left: 0, the runtime is down; >0, it still runs, call again. -ESRCH nothing to stop,
+ * or a gmp_run (gmp_shutdown ends that); -EDEADLK called from a coroutine. */
 int gmp_stop(int64_t deadline);
 
 /* Cancels every coroutine of a gmp_run, which then returns -ECANCELED. Any thread; returns at once. Not for signal handlers. */

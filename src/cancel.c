@@ -4,7 +4,9 @@
  *   CA-1 Cancellation acts while the world is stopped: no queue operation, claim or ready is half done anywhere, so a G
  *        that is Gwaiting is really waiting, and its operation has not completed. The one exception, events of the network
  *        poller, is decided by a compare-and-swap there (gmp__netpoll_cancel).
- *   CA-2 A cancelled G's later waits fail before they queue (cancelled()); what can complete at once still does. */
+ *   CA-2 A cancelled G's later waits fail before they queue (cancelled()); what can complete at once still does.
+ *   CA-3 HINT_ENDING is set before the world stops for the cancellation of all. So whoever spawns in the runtime either did
+ *        it before the stop, and its G is found by the walk, or sees the hint and cancels the G itself. */
 #include "proc.h"
 #include "netpoll.h"
 

@@ -196,8 +196,11 @@ static alwaysinline void submit_new(M *m, P *p, G *gp)
 	count1(&p->nspawned);
 	queue_push_tail(&p->fresh.q, &gp->sg.link);
 	store_relaxed(&p->fresh.n, p->fresh.n + 1);
-	if (unlikely(load_relaxed(&sched.hints)))
+	if (unlikely(load_relaxed(&sched.hints))) {
+		if (unlikely(load_relaxed(&sched.hints) & HINT_ENDING)) /* set after spawn_plain looked: CA-3 */
+			gp->flags |= GF_CANCELLED;
 		gmp__wakep_hint(m, p);
+	}
 }
 
 /* False: the last coroutine has ended in this moment, nobody would run gp. */
@@ -515,9 +518,12 @@ static alwaysinline int join_check(M *m, G *g)
 		return -EINVAL;
 	if (g == m->curg)
 		return -EDEADLK;
+	uint8_t s = load_relaxed(&g->status);
+	if (unlikely(s == Gidle)) /* the parent's, in a forked child */
+		return -ENOTSUP;
 	if (g->joiner)
 		return -EBUSY;
-	return load_relaxed(&g->status) == Gdead ? 0 : 1;
+	return s == Gdead ? 0 : 1;
 }
 
 static gmp__sw join_now(M *m, G *g, int r)

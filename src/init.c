@@ -3,11 +3,13 @@
 #include "proc.h"
 #include "fault.h"
 #include "netpoll.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 static Lock runlock;       /* serialises starts and stops */
 static bool atfork_done;
+static bool in_run;        /* a gmp_run holds it */
 static bool cancelled_all; /* this run ends by gmp_shutdown */
 
 int64_t gmp_now(void) { return gmp__os_now(); }
@@ -24,12 +26,13 @@ static void forget(G *gp, void *arg)
  * left alone, since the forking thread may still stand on one of the stacks. */
 static void fork_child(void)
 {
+	sched.lock.key = sched.foreign.key = runlock.key = 0; /* of threads that do not exist here */
+	in_run = false;
 	if (sched.state == ST_DOWN)
 		return;
 	sched.state = ST_FORKED;
 	gmp__setm(NULL);
 	gmp__stack_fork_child();
-	sched.lock.key = sched.foreign.key = runlock.key = 0;
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
 		p->lock.key = 0;
@@ -43,6 +46,7 @@ static void fork_child(void)
 	gmp__g_foreach(forget, NULL);
 	sched.allm = NULL;
 	sched.midle = NULL;
+	sched.mstarting = 0;
 	sched.stw = 0;
 	sched.solo = 0;
 	gmp__foreign_newrun();
@@ -195,6 +199,29 @@ static void first_p(M *m)
 	unlock(&sched.foreign);
 }
 
+/* ---- the end of all ------------------------------------------------------------------------------------------------ */
+
+static void cancel_one(G *gp, void *m)
+{
+	uint8_t s = load_relaxed(&gp->status);
+	if (s != Gidle && s != Gdead)
+		gmp__cancel_locked(m, gp);
+}
+
+/* Every coroutine, those to come included (CA-3). */
+static void cancel_all(void)
+{
+	M *m = gmp__foreign_enter();
+	if (sched.state == ST_UP) {
+		(void)fetch_or_seqcst(&sched.hints, HINT_ENDING);
+		store_relaxed(&cancelled_all, true);
+		gmp__stopworld();
+		gmp__g_foreach(cancel_one, m);
+		gmp__startworld();
+	}
+	gmp__foreign_leave(m);
+}
+
 /* ---- gmp_run ----------------------------------------------------------------------------------------------------- */
 
 int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
@@ -205,8 +232,10 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 		return -EBUSY;
 	if (!trylock(&runlock))
 		return -EBUSY;
+	store_release(&in_run, true);
 	int e = setup(cfg, false);
 	if (e) {
+		store_release(&in_run, false);
 		unlock(&runlock);
 		return e;
 	}
@@ -214,25 +243,29 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 	gmp__setm(m);
 	e = gmp__fault_thread_init();
 	first_p(m);
-	if (e == 0 && (e = gmp__sysmon_start()) == 0) {
+	bool watched = e == 0 && (e = gmp__sysmon_start()) == 0;
+	leave(m);
+	if (e == 0)
 		e = gmp__newproc(NULL, NULL, fn, arg, (void *)fn, NULL, 0, NULL);
-		(void)enter_m(m); /* newproc left the runtime; g0 is in it always */
-		lock(&sched.lock);
-		sched.starting = 0;
-		unlock(&sched.lock);
-		if (e == 0)
-			gmp__schedule(m);
-		gmp__m_leave(m);
+	if (e)
+		cancel_all(); /* foreign threads may have spawned, and started Ms: to its end with that, too */
+	(void)enter_m(m); /* g0 is in the runtime always */
+	lock(&sched.lock);
+	sched.starting = 0;
+	unlock(&sched.lock);
+	gmp__schedule(m);
+	gmp__m_leave(m);
+	if (watched)
 		gmp__sysmon_stop();
-		gmp__m_exit_all();
-		if (e == 0 && sched.deadlocked)
-			e = -EDEADLK;
-		else if (e == 0 && load_relaxed(&cancelled_all))
-			e = -ECANCELED;
-	}
+	gmp__m_exit_all();
+	if (e == 0 && sched.deadlocked)
+		e = -EDEADLK;
+	else if (e == 0 && load_relaxed(&cancelled_all))
+		e = -ECANCELED;
 	gmp__setm(NULL);
 	gmp__fault_thread_exit();
 	teardown();
+	store_release(&in_run, false);
 	unlock(&runlock);
 	return e;
 }
@@ -249,64 +282,61 @@ int gmp_start(const gmp_config *cfg)
 		return e;
 	}
 	e = gmp__sysmon_start();
-	if (e == 0) {
+	bool watched = e == 0;
+	if (e == 0)
 		first_p(NULL);
-		if (sched.mcount == 0) {
-			gmp__sysmon_stop();
-			e = -EAGAIN;
-		}
-	}
+	lock(&sched.lock);
+	if (e == 0 && sched.mcount == 0)
+		e = -EAGAIN;
 	if (e)
+		gmp__end_run(); /* foreign threads may have started Ms already */
+	unlock(&sched.lock);
+	if (e) {
+		if (watched)
+			gmp__sysmon_stop();
+		gmp__m_exit_all();
 		teardown();
+	}
 	unlock(&runlock);
 	return e;
 }
 
-static void cancel_one(G *gp, void *m)
-{
-	uint8_t s = load_relaxed(&gp->status);
-	if (s != Gidle && s != Gdead)
-		gmp__cancel_locked(m, gp);
-}
-
-/* Every coroutine, those to come included. */
-static void cancel_all(void)
-{
-	M *m = gmp__foreign_enter();
-	if (sched.state == ST_UP) {
-		(void)fetch_or_seqcst(&sched.hints, HINT_ENDING);
-		store_relaxed(&cancelled_all, true);
-		gmp__stopworld();
-		gmp__g_foreach(cancel_one, m);
-		gmp__startworld();
-	}
-	gmp__foreign_leave(m);
-}
-
 void gmp_shutdown(void) { cancel_all(); }
+
+/* Coroutines left, at least 1: the run is not over. */
+static int left(void)
+{
+	lock(&sched.lock);
+	uint64_t n = gmp__glive();
+	unlock(&sched.lock);
+	return n < 1 ? 1 : n > INT_MAX ? INT_MAX : (int)n;
+}
 
 int gmp_stop(int64_t deadline)
 {
 	if (getm())
 		return -EDEADLK;
-	lock(&runlock);
+	while (!trylock(&runlock)) { /* gmp_start, or another one who stops */
+		if (load_acquire(&in_run))
+			return -ESRCH;
+		if (gmp__os_now() >= deadline)
+			return left();
+		gmp__os_usleep(100 * 1000);
+	}
 	if (sched.state != ST_UP) {
+		int e = sched.state == ST_FORKED ? -ENOTSUP : -ESRCH;
 		unlock(&runlock);
-		return -ESRCH;
+		return e;
 	}
 	cancel_all();
 	lock(&sched.lock);
 	sched.embedded = 0;
 	gmp__checkdone();
 	unlock(&sched.lock);
-	if (!load_acquire(&sched.done) && !gmp__notesleep(&sched.donenote, deadline)) {
-		lock(&sched.lock);
-		int left = sched.done ? 0 : (int)gmp__glive();
-		unlock(&sched.lock);
-		if (left || !load_acquire(&sched.done)) {
-			unlock(&runlock);
-			return left ? left : 1;
-		}
+	if (!load_acquire(&sched.done) && !gmp__notesleep(&sched.donenote, deadline) && !load_acquire(&sched.done)) {
+		int n = left();
+		unlock(&runlock);
+		return n;
 	}
 	gmp__sysmon_stop();
 	gmp__m_exit_all();

@@ -396,8 +396,9 @@ int gmp_set_procs(int n)
 		return -EINVAL;
 	M *m = gmp__foreign_enter();
 	if (sched.state != ST_UP) {
+		int e = sched.state == ST_FORKED ? -ENOTSUP : -ESRCH;
 		gmp__foreign_leave(m);
-		return -ESRCH;
+		return e;
 	}
 	int old = sched.procs;
 	int r = old;

@@ -429,7 +429,7 @@ bool gmp__runtimers(M *m, P *p, int64_t now);
 void gmp__lookround(M *m, P *p);
 void gmp__checkdone(void);                   /* sched.lock held */
 void gmp__preemptp(P *p);
-void gmp__end_all(void);
+void gmp__end_run(void);                     /* sched.lock held: every M leaves at its next look */
 
 /* timer.c: event source, never calls the scheduler */
 int gmp__timer_add(P *p, Timer *t);          /* the heap's lock is taken by the caller: 0 or -ENOMEM */

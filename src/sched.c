@@ -163,7 +163,7 @@ int gmp__timer_start(M *m, Timer *t)
 	P *p = m->p;
 	if (!p) {
 		if (load_relaxed(&sched.state) != ST_UP)
-			return -ESRCH;
+			return load_relaxed(&sched.state) == ST_FORKED ? -ENOTSUP : -ESRCH;
 		p = sched.allp[0];
 	}
 	int64_t when = t->when;
@@ -409,7 +409,7 @@ static bool quiescent(uint32_t self)
 	return sched.mcount <= asleep;
 }
 
-static void end_run(void)
+void gmp__end_run(void)
 {
 	store_release(&sched.done, (uint8_t)1);
 	for (M *m = sched.allm; m; m = m->alllink)
@@ -425,7 +425,7 @@ static void checkdone(uint32_t self)
 		return;
 	if (gmp__glive() == 0) {
 		if (!sched.embedded)
-			end_run();
+			gmp__end_run();
 		return;
 	}
 	if (sched.embedded || load_seqcst(&sched.waitersnet) || load_seqcst(&sched.nhold) > 0 ||
@@ -433,7 +433,7 @@ static void checkdone(uint32_t self)
 		return;
 	sched.deadlocked = 1;
 	gmp__deadlock_report();
-	end_run();
+	gmp__end_run();
 }
 
 void gmp__checkdone(void) { checkdone(0); }

@@ -119,7 +119,7 @@ int gmp_timer_start(gmp_timer *t, int64_t deadline, int64_t period)
 	M *m = enter();
 	if (load_relaxed(&sched.state) != ST_UP) {
 		leave(m);
-		return -ESRCH;
+		return load_relaxed(&sched.state) == ST_FORKED ? -ENOTSUP : -ESRCH;
 	}
 	olock(&t->lock);
 	bool was = disarm(t);

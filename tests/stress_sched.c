@@ -499,17 +499,6 @@ static void short_runs(int procs, double seconds)
 
 /* ---- shutdown at any time ---------------------------------------------------------------------------------------------- */
 
-static void *shutter(void *arg)
-{
-	(void)arg;
-	uint64_t r = stream();
-	while (!atomic_load(&stop)) {
-		usleep(test_rand(&r) % 300);
-		gmp_shutdown();
-	}
-	return NULL;
-}
-
 static void until_cancelled(void *arg)
 {
 	uint64_t r = (uint64_t)(uintptr_t)arg;
@@ -519,6 +508,22 @@ static void until_cancelled(void *arg)
 		check(e == 0 || e == -ETIMEDOUT || e == -ECANCELED);
 	}
 	atomic_fetch_add(&children, 1);
+}
+
+static void *shutter(void *arg)
+{
+	(void)arg;
+	uint64_t r = stream();
+	while (!atomic_load(&stop)) {
+		usleep(test_rand(&r) % 300);
+		for (uint32_t n = test_rand(&r) % 4; n > 0; n--) { /* also before the main coroutine is there */
+			int e = gmp_spawn(until_cancelled, (void *)(uintptr_t)test_rand(&r));
+			check(e == 0 || e == -ESRCH || e == -ECANCELED);
+			atomic_fetch_add(&born, e == 0);
+		}
+		gmp_shutdown();
+	}
+	return NULL;
 }
 
 static void spawns(void *arg)

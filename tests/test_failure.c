@@ -271,14 +271,24 @@ static void at_the_thread_limit_the_scheduler_goes_on(void **state)
 static void forks(void *arg)
 {
 	(void)arg;
+	gmp_timer *t = gmp_timer_new(nothing, NULL);
+	check_int(gmp_timer_start(t, gmp_now() + 3600 * GMP_SEC, 0), 0);
+	gmp_g *g;
+	check_int(gmp_spawn_attr(&g, NULL, nothing, NULL), 0);
 	pid_t pid = fork();
 	check(pid >= 0);
 	if (pid == 0) {
-		int ok = gmp_spawn(nothing, NULL) == -ENOTSUP && gmp_spawn_attr(NULL, NULL, nothing, NULL) == -ENOTSUP &&
+		int none = gmp_join(g) == -ENOTSUP && gmp_join_until(g, GMP_FOREVER) == -ENOTSUP && gmp_cancel(g) == 0 &&
+			gmp_set_procs(2) == -ENOTSUP && gmp_stop(0) == -ENOTSUP && gmp_timer_start(t, 0, 0) == -ENOTSUP &&
+			gmp_timer_stop(t) == 0;
+		gmp_timer_free(t);
+		int ok = none && gmp_spawn(nothing, NULL) == -ENOTSUP && gmp_spawn_attr(NULL, NULL, nothing, NULL) == -ENOTSUP &&
 			gmp_procs() == 0 && gmp_id() == 0;
 		int ran = gmp_run(nothing, NULL, NULL); /* until it starts one */
 		_exit(ok && ran == 0 ? 42 : 1);
 	}
+	check_int(gmp_join(g), 0);
+	gmp_timer_free(t);
 	int s;
 	check_int(waitpid(pid, &s, 0), pid);
 	check(WIFEXITED(s) && WEXITSTATUS(s) == 42);

@@ -660,6 +660,52 @@ static void start_and_stop_beside_a_main_loop(void **state)
 	}
 }
 
+static void join_thread(void *arg) { check_int(pthread_join(*(pthread_t *)arg, NULL), 0); }
+
+static void *stops(void *arg)
+{
+	*(int *)arg = gmp_stop(GMP_FOREVER);
+	return NULL;
+}
+
+static void stopped_from_outside(void *arg)
+{
+	pthread_t t;
+	int r = 0;
+	(void)arg;
+	check_int(pthread_create(&t, NULL, stops, &r), 0);
+	check_int(gmp_blocking(join_thread, &t), 0);
+	check_int(r, -ESRCH);
+}
+
+static void stop_is_not_for_a_run(void **state)
+{
+	(void)state;
+	run_on(2, stopped_from_outside, NULL);
+}
+
+static void two_may_stop(void **state)
+{
+	(void)state;
+	pthread_t t;
+	int r = 1;
+	check_int(gmp_start(NULL), 0);
+	atomic_store(&go_, 0);
+	atomic_store(&ready_, 0);
+	check_int(gmp_spawn(blocks_thread, NULL), 0);
+	while (!atomic_load(&ready_))
+		gmp_yield();
+	check_int(pthread_create(&t, NULL, stops, &r), 0);
+	while (gmp_spawn(nothing, NULL) != -ECANCELED)
+		gmp_yield();
+	check_int(gmp_stop(gmp_now() + 5 * GMP_MSEC), 1); /* the other one's deadline is not ours */
+	check_int(gmp_stop(0), 1);
+	atomic_store(&go_, 1);
+	check_int(pthread_join(t, NULL), 0);
+	check_int(r, 0);
+	check_int(gmp_stop(0), -ESRCH);
+}
+
 static void stop_has_a_deadline(void **state)
 {
 	(void)state;
@@ -803,6 +849,8 @@ int main(void)
 		cmocka_unit_test(ids_are_unique),
 		cmocka_unit_test(the_number_of_ps_changes_live),
 		cmocka_unit_test(start_and_stop_beside_a_main_loop),
+		cmocka_unit_test(stop_is_not_for_a_run),
+		cmocka_unit_test(two_may_stop),
 		cmocka_unit_test(stop_has_a_deadline),
 		cmocka_unit_test(shutdown_ends_a_run),
 		cmocka_unit_test(a_shutdown_misses_nobody),
