@@ -44,7 +44,7 @@ static void fork_child(void)
 	memset(&sched.gfree, 0, sizeof sched.gfree);
 	sched.ngfree = 0;
 	gmp__g_foreach(forget, NULL);
-	sched.allm = NULL;
+	sched.allm = sched.mgone = NULL;
 	sched.midle = NULL;
 	sched.mstarting = 0;
 	sched.stw = 0;
@@ -133,7 +133,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 	sched.done = sched.deadlocked = sched.threadwarned = 0;
 	sched.npidle = sched.nmidle = sched.mcount = sched.nlockedidle = sched.ntransit = 0;
 	sched.pidle = NULL;
-	sched.midle = sched.allm = sched.mdead = NULL;
+	sched.midle = sched.allm = sched.mgone = sched.mfree = NULL;
 	sched.mnext = 0;
 	memset(&sched.runq, 0, sizeof sched.runq);
 	sched.nspawned = sched.nended = sched.nbarriers = sched.nhandoffs = sched.npolls = sched.nwakes = 0;

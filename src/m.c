@@ -81,6 +81,89 @@ void gmp__m_leave(M *m)
 	unlock(&sched.lock);
 }
 
+/* sched.lock is held. */
+static void m_unregister(M *m)
+{
+	for (M **mm = &sched.allm; *mm; mm = &(*mm)->alllink)
+		if (*mm == m) {
+			*mm = m->alllink;
+			break;
+		}
+}
+
+/* MX-1 Ms are type-stable while a run is up: a foreigner, a waker or sysmon may still hold the M that a P had a moment ago.
+ *      They touch revoke, inrt, park and thread only; so a reused M keeps its revoke count, and who is late adds an old
+ *      wake-up or a request to look round. A thread's handle is used under sched.lock while the M has a P, or by whoever
+ *      joins it.
+ * MX-2 A thread that goes puts its M on sched.mgone with its last access to it; whoever finds the thread ended takes the M
+ *      off: nobody waits for a thread, which may run destructors of the program's, that may call into the runtime. */
+
+/* m's coroutine ended while locked to it: on m's thread. */
+static void m_go(M *m)
+{
+	lock(&sched.lock);
+	P *p = m->p ? gmp__releasep(m) : NULL;
+	store_relaxed(&sched.mcount, sched.mcount - 1);
+	unlock(&sched.lock);
+	if (p)
+		gmp__handoffp(p);
+	gmp__setm(NULL);
+	gmp__fault_thread_exit();
+	lock(&sched.lock);
+	if (!sched.done) { /* else it is joined with the others */
+		m_unregister(m);
+		m->alllink = sched.mgone;
+		store_relaxed(&sched.mgone, m);
+	}
+	unlock(&sched.lock);
+}
+
+/* sched.lock is held. */
+static void m_reap(void)
+{
+	for (M **mm = &sched.mgone, *m; (m = *mm) != NULL;) {
+		if (!load_acquire(&m->started) || !gmp__os_thread_tryjoin(m->handle)) {
+			mm = &m->alllink;
+			continue;
+		}
+		store_relaxed(mm, m->alllink);
+		m->alllink = sched.mfree;
+		sched.mfree = m;
+	}
+}
+
+void gmp__m_reap(void)
+{
+	if (!load_relaxed(&sched.mgone))
+		return;
+	lock(&sched.lock);
+	m_reap();
+	unlock(&sched.lock);
+}
+
+/* sched.lock is held. NULL: no memory. */
+static M *m_new(void)
+{
+	m_reap();
+	M *m = sched.mfree;
+	if (!m) {
+		m = gmp__os_zalloc(sizeof *m);
+		if (m)
+			m_init(m);
+		return m;
+	}
+	sched.mfree = m->alllink;
+	(void)fetch_and_seqcst(&m->revoke, ~(uint32_t)(RV_LOST | RV_ATTN)); /* MX-1 */
+	m->exiting = m->spinning = m->insyscall = m->lockedready = 0;
+	m->oldp = NULL;
+	m->lockedg = NULL;
+	m->g0fn = NULL;
+	store_relaxed(&m->thread, (pthread_t)0);
+	store_relaxed(&m->tid, (uint64_t)0);
+	store_relaxed(&m->started, 0u);
+	return m;
+}
+
 static void *m_main(void *arg)
 {
 	M *m = arg;
@@ -90,16 +173,11 @@ static void *m_main(void *arg)
 	(void)gmp__fault_thread_init();
 	m_san_begin(m);
 	gmp__schedule(m);
-	if (m->exiting) { /* its coroutine ended while locked to it */
-		lock(&sched.lock);
-		P *p = m->p ? gmp__releasep(m) : NULL;
-		store_relaxed(&sched.mcount, sched.mcount - 1);
-		unlock(&sched.lock);
-		if (p)
-			gmp__handoffp(p);
-	} else {
-		gmp__m_leave(m);
+	if (m->exiting) {
+		m_go(m);
+		return NULL;
 	}
+	gmp__m_leave(m);
 	gmp__setm(NULL);
 	gmp__fault_thread_exit();
 	return NULL;
@@ -129,10 +207,9 @@ void gmp__startm(P *p, bool spinning)
 		/* PO-8: startworld looks at the global queue */
 	} else if ((int32_t)sched.mcount >= sched.maxm) {
 		why = "at the limit of threads (max_threads)";
-	} else if (sched.done || !(m = gmp__os_zalloc(sizeof *m))) {
+	} else if (sched.done || !(m = m_new())) {
 		why = sched.done ? NULL : "no memory for a thread";
 	} else {
-		m_init(m);
 		m_register(m);
 		(void)fetch_add_seqcst(&sched.mstarting, 1u);
 		m->spinning = spinning;
@@ -140,6 +217,7 @@ void gmp__startm(P *p, bool spinning)
 		unlock(&sched.lock);
 		int e = gmp__os_thread_new(&m->handle, gmp__mstart, m, M_STACK, "gmp");
 		if (e == 0) {
+			store_release(&m->started, 1u);
 			(void)fetch_add_seqcst(&sched.mstarting, -1u);
 			return;
 		}
@@ -147,14 +225,9 @@ void gmp__startm(P *p, bool spinning)
 		(void)fetch_add_seqcst(&sched.mstarting, -1u);
 		(void)gmp__releasep(m);
 		store_relaxed(&sched.mcount, sched.mcount - 1);
-		for (M **mm = &sched.allm; *mm; mm = &(*mm)->alllink)
-			if (*mm == m) {
-				*mm = m->alllink;
-				break;
-			}
-		m->exiting = 1; /* sysmon and dumps may be looking: freed at the end of the run */
-		m->alllink = sched.mdead;
-		sched.mdead = m;
+		m_unregister(m);
+		m->alllink = sched.mfree;
+		sched.mfree = m;
 		why = "no more threads from the system";
 	}
 	if (why)
@@ -320,23 +393,26 @@ void gmp__m_exit_all(void)
 	while (load_seqcst(&sched.mstarting)) /* somebody is not done with an M that he woke or started; none follow */
 		gmp__os_osyield();
 	lock(&sched.lock);
-	M *all = sched.allm;
+	M *lists[] = {sched.allm, sched.mgone};
 	sched.allm = NULL;
+	store_relaxed(&sched.mgone, (M *)NULL);
 	unlock(&sched.lock);
-	for (M *m = all; m; m = m->alllink) {
-		if (m->is_m0)
-			continue;
-		gmp__notewakeup(&m->park);
-		(void)pthread_join(m->handle, NULL);
-	}
+	for (size_t i = 0; i < nelem(lists); i++)
+		for (M *m = lists[i]; m; m = m->alllink) {
+			if (m->is_m0)
+				continue;
+			gmp__notewakeup(&m->park);
+			(void)pthread_join(m->handle, NULL);
+		}
 	lock(&sched.lock);
-	for (M *m = all, *next; m; m = next) {
-		next = m->alllink;
-		if (m->is_m0)
-			continue;
-		m->alllink = sched.mdead;
-		sched.mdead = m;
-	}
+	for (size_t i = 0; i < nelem(lists); i++)
+		for (M *m = lists[i], *next; m; m = next) {
+			next = m->alllink;
+			if (m->is_m0)
+				continue;
+			m->alllink = sched.mfree;
+			sched.mfree = m;
+		}
 	store_relaxed(&sched.mcount, 0u);
 	sched.midle = NULL;
 	store_relaxed(&sched.nmidle, 0u);
@@ -346,9 +422,9 @@ void gmp__m_exit_all(void)
 /* sched.foreign is held and no run is up: nobody looks at the Ms of the past one any more. */
 void gmp__m_free_all(void)
 {
-	while (sched.mdead) {
-		M *m = sched.mdead;
-		sched.mdead = m->alllink;
+	while (sched.mfree) {
+		M *m = sched.mfree;
+		sched.mfree = m->alllink;
 		free(m);
 	}
 }

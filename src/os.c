@@ -159,6 +159,16 @@ outofline int gmp__os_thread_new(pthread_t *out, void *(*fn)(void *), void *arg,
 	return -rc;
 }
 
+bool gmp__os_thread_tryjoin(pthread_t t)
+{
+#if defined(__linux__)
+	return pthread_tryjoin_np(t, NULL) == 0;
+#else
+	(void)t;
+	return false;
+#endif
+}
+
 /* glibc opens a file for the first thread of the process here: not for hot paths. */
 outofline void gmp__os_thread_stack(void **lo, size_t *size)
 {

@@ -39,7 +39,9 @@ void gmp__os_membarrier(void);
 int gmp__os_thread_new(pthread_t *out, void *(*fn)(void *), void *arg, size_t stacksize, const char *name);
 /* Bounds of the calling thread's stack (for the sanitizers). */
 void gmp__os_thread_stack(void **lo, size_t *size);
-/* CPU time used by a thread so far, ns; -1 when unknown. */
+/* Joins a thread that has ended. false: it has not, or the system cannot tell: join it later. */
+bool gmp__os_thread_tryjoin(pthread_t t);
+/* CPU time used by a thread so far, ns; -1 when unknown. The thread is not joined yet. */
 int64_t gmp__os_thread_cputime(pthread_t t);
 
 /* Does the thread (gmp__os_gettid) sleep in the kernel? false: it runs, waits for a CPU only, or that cannot be told. */

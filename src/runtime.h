@@ -261,6 +261,7 @@ struct M {
 	uint8_t is_m0;
 	uint8_t lockedready; /* lockedg was found, this M has a P for it; under sched.lock (LM-1, m.c) */
 	pthread_t handle; /* for the join at the end; written by who started it */
+	uint32_t started; /* its writer is done with that */
 	pthread_t thread; /* the same, written by the thread itself; 0 before */
 	uint64_t tid;     /* likewise */
 #if TSAN_BUILD || ASAN_BUILD
@@ -306,7 +307,8 @@ struct Sched {
 	M *midle;
 	uint32_t nmidle;
 	M *allm;
-	M *mdead;          /* whose thread could not be started */
+	M *mgone;          /* whose thread ends or has ended, and is not joined yet (MX-2, m.c) */
+	M *mfree;          /* without a thread */
 	uint32_t mcount;   /* Ms alive, starting ones included */
 	uint32_t mstarting; /* Ms being woken or started: not to be freed yet */
 	int32_t mnext;
@@ -411,6 +413,7 @@ void gmp__handoffp(P *p);
 void *gmp__mstart(void *m);
 M *gmp__m0_init(void);
 void gmp__m_leave(M *m);
+void gmp__m_reap(void);                      /* joins threads that have ended */
 void gmp__m_exit_all(void);
 void gmp__m_free_all(void);
 void gmp__stoplockedm(M *m);

@@ -53,6 +53,19 @@ static bool retake(P *p, uint64_t tick)
 	return true;
 }
 
+/* CPU time of p's owner m; -1: it is not that any more, or nothing is known. Under the lock its thread cannot end (MX-1). */
+static int64_t cputime_of(P *p, M *m)
+{
+	int64_t cpu = -1;
+	lock(&sched.lock);
+	if (load_relaxed(&p->m) == m) {
+		pthread_t t = load_relaxed(&m->thread);
+		cpu = t ? gmp__os_thread_cputime(t) : -1;
+	}
+	unlock(&sched.lock);
+	return cpu;
+}
+
 /* What a look has found. */
 typedef struct Seen {
 	bool did;     /* something was done */
@@ -95,8 +108,7 @@ static Seen look(int64_t now)
 		bool take = now >= end;
 		if (!take) {
 			r.next = min_i64(r.next, min_i64(end, now + BLOCKED_NS / 2));
-			pthread_t t = load_relaxed(&m->thread);
-			int64_t cpu = t ? gmp__os_thread_cputime(t) : -1;
+			int64_t cpu = cputime_of(p, m);
 			if (p->sysmoncpu < 0) {
 				p->sysmoncpu = cpu;
 				p->sysmoncpuwhen = now;
@@ -169,6 +181,7 @@ static void *sysmon(void *arg)
 			ages = gmp__stack_age(now);
 		else if (ages == INT64_MAX && !allidle)
 			ages = now + AGE_EVERY_NS;
+		gmp__m_reap();
 		seen = look(now);
 		if (poll_stale(now))
 			seen = look(now); /* for whom a P is wanted now */
