@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * sem.c - counting semaphores, first come first served.
  *
- *   SE-1 The word's upper half is the number of free permits; waiters queue only while it is zero. A release with a
+ *   SP-1 The word's upper half is the number of free permits; waiters queue only while it is zero. A release with a
  *        waiter gives the permit to the first one and the count stays zero, so newcomers do not overtake.
- *   SE-2 A waiter that was given a permit (result 0) has it, whatever else happened to it meanwhile.
- *   SE-3 release's last access is the store of the permit, or of the lock byte before it wakes the waiter (SY-2). */
+ *   SP-2 A waiter that was given a permit (result 0) has it, whatever else happened to it meanwhile.
+ *   SP-3 release's last access is the store of the permit, or of the lock byte before it wakes the waiter (SY-2). */
 #include "sync.h"
 
 static alwaysinline uint64_t acquire_step(uint64_t v, uint64_t none)
@@ -92,7 +92,7 @@ static outofline void release_slow(gmp_sem *s)
 		}
 		v += SW_ONE;
 	}
-	word_unlock(w, v); /* SE-3 */
+	word_unlock(w, v); /* SP-3 */
 	if (sg)
 		waiter_wake(m, sg, 0);
 	leave(m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * stress_sync.c [seconds [scenario [procs]]] - small random scenarios in turn, each with deadlines, cancellation and
- * objects that go at once: rwmutex (RW-1..4), cond (CV-1..4), waitgroup (WG-1, WG-2), sem (SE-1..3), once (ON-1, ON-2),
+ * objects that go at once: rwmutex (RW-1..4), cond (CV-1..4), waitgroup (WG-1, WG-2), sem (SP-1..3), once (ON-1, ON-2),
  * groups (GR-1..3) with values (LO-1). Seed: GMP_TEST_SEED. */
 #include "testutil.h"
 #include <pthread.h>
