@@ -15,7 +15,9 @@
  *  - A call with a deadline that has to wait may return -ENOMEM: no memory for its timer, nothing has happened.
  *  - A blocking call of a coroutine that was cancelled (gmp_cancel) returns -ECANCELED. An operation that had
  *    completed by then keeps its result: a value is either delivered or not, never lost.
- *  - No signal is used for scheduling, and no system call of yours returns EINTR because of this library.
+ *  - No signal is used for scheduling, and no system call of yours returns EINTR because of this library. Coroutines run
+ *    under the signal mask of the thread that called gmp_run or gmp_start, on whatever thread; so programs that they start
+ *    (fork and exec, posix_spawn, system) inherit that one. What other threads are to handle must be blocked there.
  *  - Objects may be freed by whoever knows that the last call on them has returned to him (a waitgroup on the waiter's
  *    stack, a channel by the receiver of its last value): the other side touches nothing after it made that possible.
  */

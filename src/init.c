@@ -124,6 +124,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 	lock(&sched.lock);
 	store_relaxed(&sched.hints, (fence ? (uint32_t)HINT_FENCE : 0u) | (gmp__debug.runnext ? 0u : (uint32_t)HINT_TAIL));
 	sched.cfg = *cfg;
+	(void)pthread_sigmask(SIG_BLOCK, NULL, &sched.sigmask);
 	sched.seed = cfg->seed ? cfg->seed : gmp__os_random();
 	sched.maxm = cfg->max_threads ? cfg->max_threads : 10000;
 	sched.ticksinit = gmp__debug.checkfp ? 1 /* g0 looks at each switch */ :

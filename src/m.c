@@ -2,6 +2,7 @@
  * m.c - OS threads: starting, putting to sleep, waking with a P in hand, handing a P on, threads locked to a coroutine. */
 #include "proc.h"
 #include "fault.h"
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,6 +173,7 @@ static void *m_main(void *arg)
 	store_relaxed(&m->tid, gmp__os_gettid());
 	(void)gmp__fault_thread_init();
 	m_san_begin(m);
+	(void)pthread_sigmask(SIG_SETMASK, &sched.sigmask, NULL);
 	gmp__schedule(m);
 	if (m->exiting) {
 		m_go(m);

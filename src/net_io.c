@@ -62,7 +62,7 @@ static ssize_t write_masked(int fd, const struct iovec *iov, int cnt)
 	return r;
 }
 
-/* To a pipe. Ms block SIGPIPE, M0 and foreign threads may not. */
+/* To a pipe, whatever the mask. */
 static ssize_t write_quietly(int fd, const struct iovec *iov, int cnt)
 {
 #ifdef __linux__

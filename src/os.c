@@ -142,7 +142,8 @@ outofline int gmp__os_thread_new(pthread_t *out, void *(*fn)(void *), void *arg,
 	strncpy(s->name, name, sizeof s->name - 1);
 	s->name[sizeof s->name - 1] = '\0';
 
-	/* The program's handlers run on the program's threads. A fault is delivered, or kills, where it happens. */
+	/* The program's handlers do not run here before the thread wants them. A fault is delivered, or kills, where it
+	 * happens. */
 	static const int sync[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
 	sigset_t block, before;
 	(void)sigfillset(&block);

@@ -35,7 +35,7 @@ void gmp__os_usleep(int64_t ns);
 bool gmp__os_membarrier_init(void);
 void gmp__os_membarrier(void);
 
-/* A thread with all signals blocked except the synchronous faults, stack of `stacksize` bytes. 0 or a negative errno. */
+/* A thread that begins with all signals blocked except the synchronous faults, stack of `stacksize` bytes. 0 or a negative errno. */
 int gmp__os_thread_new(pthread_t *out, void *(*fn)(void *), void *arg, size_t stacksize, const char *name);
 /* Bounds of the calling thread's stack (for the sanitizers). */
 void gmp__os_thread_stack(void **lo, size_t *size);

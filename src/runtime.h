@@ -19,6 +19,7 @@
 #include "stack.h"
 #include "throw.h"
 #include <errno.h>
+#include <signal.h>
 
 typedef struct gmp_g G;
 typedef struct M M;
@@ -341,6 +342,7 @@ struct Sched {
 	uint64_t idgen;
 	int64_t starttime;
 	gmp_config cfg;
+	sigset_t sigmask;  /* of who started the run: what coroutines run under, and programs that they start inherit */
 	uint64_t seed;
 };
 

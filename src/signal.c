@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * signal.c - signals as events.
  *
- * A signal can be waited for only while every thread blocks it. Ms of our own are born with all signals blocked; the
- * thread that called gmp_run, and the program's other threads, are not, and nobody can change another thread's mask. So
+ * A signal can be waited for only while every thread blocks it. The Ms run under the mask of who started the run, the
+ * program's other threads under theirs, and nobody can change another thread's mask. So
  *   SG-1 a handler stands behind each signal that was ever waited for. Where one is delivered after all, it blocks
  *        the signal in that thread, for good (the mask that the handler's return restores is the one it edits), and
  *        sends it to the process again. Each thread goes this way at most once a signal; the last one leaves it

@@ -2,7 +2,10 @@
  * test_sched.c - the runtime and its coroutines as a user sees them: runs, spawn, join, yield, sleep, P count, hogs. */
 #include "testutil.h"
 #include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -530,6 +533,46 @@ static void a_locked_coroutine_keeps_its_thread(void **state)
 	run_on_all(locked_main, NULL);
 }
 
+static void has_the_mask(void *arg)
+{
+	sigset_t set;
+	check_int(pthread_sigmask(SIG_BLOCK, NULL, &set), 0);
+	check(sigismember(&set, SIGUSR1) && !sigismember(&set, SIGUSR2) && !sigismember(&set, SIGTERM));
+	uintptr_t me = this_thread();
+	if (arg) /* on a thread of the runtime, or on M0 */
+		*(uintptr_t *)arg = me;
+	char *argv[] = {"sh", "-c", "kill -TERM $$; exit 1", NULL};
+	pid_t pid;
+	int s;
+	check_int(posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ), 0);
+	check_int(waitpid(pid, &s, 0), pid);
+	check(WIFSIGNALED(s) && WTERMSIG(s) == SIGTERM);
+}
+
+static void masks(void *arg)
+{
+	(void)arg;
+	uintptr_t there = 0;
+	gmp_g *g;
+	gmp_lock_thread(); /* so that the other one runs on another thread */
+	check_int(gmp_spawn_attr(&g, NULL, has_the_mask, &there), 0);
+	check_int(gmp_join(g), 0);
+	check(there != this_thread());
+	has_the_mask(NULL);
+}
+
+/* What a coroutine starts must not find all signals blocked. */
+static void coroutines_run_under_the_mask_of_the_starter(void **state)
+{
+	(void)state;
+	sigset_t set, before;
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	check_int(pthread_sigmask(SIG_BLOCK, &set, &before), 0);
+	run_on_all(masks, NULL);
+	check_int(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+}
+
 static long virtual_pages(void)
 {
 	long n = 0;
@@ -879,6 +922,7 @@ int main(void)
 		cmocka_unit_test(a_call_inside_a_blocking_region_is_reported),
 		cmocka_unit_test(a_checkpoint_yields_when_asked_to),
 		cmocka_unit_test(a_locked_coroutine_keeps_its_thread),
+		cmocka_unit_test(coroutines_run_under_the_mask_of_the_starter),
 		cmocka_unit_test(threads_of_ended_coroutines_are_given_back),
 		cmocka_unit_test(foreign_threads_spawn_and_join),
 		cmocka_unit_test(ids_are_unique),
