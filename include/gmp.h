@@ -85,7 +85,8 @@ void gmp_shutdown(void);
 void gmp_hold(void);
 void gmp_release(void);
 
-/* Gives the memory of idle stacks back to the OS now. Any thread. It happens by itself as well, some time after a burst. */
+/* Gives the memory of idle stacks back to the OS now, and what waiting coroutines once touched below their present depth.
+ * Any thread. For idle stacks it happens by itself as well, some time after a burst. */
 void gmp_trim(void);
 
 int gmp_procs(void);          /* number of Ps; 0 without a runtime */
@@ -403,7 +404,7 @@ typedef struct gmp_stats {
 	uint64_t reserved[16];
 } gmp_stats;
 void gmp_stats_read(gmp_stats *out); /* any thread; not one instant, but each field true at some time during the call */
-size_t gmp_stack_used(gmp_g *g);     /* most bytes of stack that g ever touched, in pages; 0: has no stack (yet) */
+size_t gmp_stack_used(gmp_g *g);     /* most bytes of stack that g touched (since gmp_trim), in pages; 0: has no stack (yet) */
 
 /* ---- the inline half: how a call parks without being unwound ------------------------------------------------------
  * A blocking call is an ordinary function that either completes, or queues the coroutine and *returns* the context to
@@ -448,7 +449,7 @@ gmp__sw gmp__sem_acquire(gmp_sem *s);
 #endif
 #ifdef __AVX512F__
 #define GMP__CLOBBER_WIDE , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", \
-	"xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
+	"xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"
 #else
 #define GMP__CLOBBER_WIDE
 #endif

@@ -359,4 +359,34 @@ void gmp_release(void)
 	unlock(&sched.lock);
 }
 
-void gmp_trim(void) { gmp__stack_trim(); }
+/* ---- gmp_trim ---------------------------------------------------------------------------------------------------- */
+
+enum { TRIM_BATCH = 256 }; /* stacks looked at while the world stands still: below a millisecond */
+
+/* Nobody is on a parked coroutine's stack, its registers are saved (PK-1), and what lies below its SP is dead. */
+static void trim_parked(G *gp, void *arg)
+{
+	uint32_t *n = arg;
+	if (load_relaxed(&gp->status) != Gwaiting || !gp->stack)
+		return;
+	gmp__stack_trim_below(gp->stack, gp->ctx.sp);
+	if (++*n % TRIM_BATCH == 0) { /* sched.foreign is held throughout: the run cannot end meanwhile */
+		gmp__startworld();
+		gmp__stopworld();
+	}
+}
+
+void gmp_trim(void)
+{
+	M *m = gmp__foreign_enter();
+	if (load_relaxed(&sched.state) == ST_UP) {
+		uint32_t n = 0;
+		gmp__stopworld();
+		for (int i = 0; i < sched.nallp; i++)
+			gmp__stack_cache_flush(&sched.allp[i]->stacks);
+		gmp__g_foreach(trim_parked, &n);
+		gmp__startworld();
+	}
+	gmp__foreign_leave(m);
+	gmp__stack_trim();
+}

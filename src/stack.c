@@ -29,6 +29,8 @@
 #define ASK_MAX ((size_t)1 << 20)
 #define GLOBAL_LOOK_EVERY 16 /* of the frees that bypass the caches, as STACK_LOOK_EVERY for the others */
 
+#define RED_ZONE 256 /* what code of the machine may use below SP, at most */
+
 /* Age: what nobody took out of a list for WINDOW steps is surplus; an eighth of it goes in each window. */
 #define AGE_STEP (100 * INT64_C(1000000))
 #define AGE_WINDOW 10
@@ -182,6 +184,15 @@ void gmp__stack_trim(void)
 		unlock(&g.lk);
 		(void)cool(&g.cls[i], n);
 	}
+}
+
+void gmp__stack_trim_below(const Stack *s, const void *sp)
+{
+	uintptr_t live = ((uintptr_t)sp - RED_ZONE) & ~(uintptr_t)(gmp__os_pagesize() - 1);
+	char *lo = gmp__stack_lo(s), *end = (char *)live;
+	if (end <= lo || (stack_size(s) <= ASK_MAX && gmp__pages_lowest(lo, end) == end))
+		return;
+	gmp__pages_discard(&(struct iovec){lo, (size_t)(end - lo)}, 1);
 }
 
 int64_t gmp__stack_age(int64_t now)

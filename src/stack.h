@@ -65,7 +65,9 @@ void gmp__stack_cache_flush(StackCache *c);
 
 /* All pages of all stacks in the global lists back to the OS, now. Any thread. */
 void gmp__stack_trim(void);
-/* The same, gradually, for stacks in the global lists that nobody needed for a while. One caller at a time (sysmon).
+/* What whoever sleeps on s has left below its stack pointer goes back to the OS. */
+void gmp__stack_trim_below(const Stack *s, const void *sp);
+/* The same as gmp__stack_trim, gradually, for stacks in the global lists that nobody needed for a while. One caller at a time (sysmon).
  * Returns when it wants to be called again, INT64_MAX: not before more stacks were freed. */
 int64_t gmp__stack_age(int64_t now);
 

@@ -904,6 +904,51 @@ static void stacks_have_the_size_asked_for(void **state)
 	gmp_trim();
 }
 
+static gmp_waitgroup deep_down, trimmed;
+
+static void returns_from_the_deep(void *arg)
+{
+	volatile char mine[1000];
+	memset((void *)mine, (int)(intptr_t)arg, sizeof mine);
+	check(touch(100 << 10) > 0);
+	gmp_waitgroup_done(&deep_down);
+	check_int(gmp_waitgroup_wait(&trimmed), 0);
+	for (size_t i = 0; i < sizeof mine; i++)
+		check_int(mine[i], (intptr_t)arg);
+	check(touch(100 << 10) > 0);
+}
+
+static void trim_parked(void *arg)
+{
+	enum { N = 600 };
+	gmp_g *g[N];
+	size_t before = 0, after = 0;
+	(void)arg;
+	gmp_waitgroup_add(&deep_down, N);
+	gmp_waitgroup_add(&trimmed, 1);
+	gmp_attr a = {.stack_size = TEST_SANITIZED ? 1 << 20 : 0};
+	for (intptr_t i = 0; i < N; i++)
+		check_int(gmp_spawn_attr(&g[i], &a, returns_from_the_deep, (void *)(i % 100)), 0);
+	check_int(gmp_waitgroup_wait(&deep_down), 0);
+	gmp_sleep(GMP_MSEC);
+	for (int i = 0; i < N; i++)
+		before += gmp_stack_used(g[i]);
+	gmp_trim();
+	for (int i = 0; i < N; i++)
+		after += gmp_stack_used(g[i]);
+	check(before >= (size_t)N * (100 << 10));
+	check(TEST_SANITIZED || getenv("GMP_TEST_EMULATED") || after < before / 4);
+	gmp_waitgroup_done(&trimmed);
+	for (int i = 0; i < N; i++)
+		check_int(gmp_join(g[i]), 0);
+}
+
+static void a_trim_takes_what_parked_coroutines_need_no_more(void **state)
+{
+	(void)state;
+	run_on_all(trim_parked, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -934,6 +979,7 @@ int main(void)
 		cmocka_unit_test(shutdown_ends_a_run),
 		cmocka_unit_test(a_shutdown_misses_nobody),
 		cmocka_unit_test(stacks_have_the_size_asked_for),
+		cmocka_unit_test(a_trim_takes_what_parked_coroutines_need_no_more),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
