@@ -29,9 +29,34 @@ static void end(Line *l)
 	l->n = 0;
 }
 
+static void put_id(Line *l, const char *what, long long id)
+{
+	if (id < 0)
+		put(l, "%snil", what);
+	else
+		put(l, "%s%lld", what, id);
+}
+
 static uint32_t runqsize(P *p)
 {
 	return load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n) + (load_relaxed(&p->runnext) ? 1 : 0);
+}
+
+/* Id of the M that resumed gp last, a locked G's own; -1: it is not there any more. */
+static int resumer(const G *gp)
+{
+	void *land = load_relaxed(&gp->ctx.m);
+	int id = -1;
+	lock(&sched.lock);
+	for (M *m = sched.allm; m && id < 0; m = m->alllink) {
+#if TSAN_BUILD || ASAN_BUILD
+		id = land == &m->sanland ? m->id : -1;
+#else
+		id = land == m ? m->id : -1;
+#endif
+	}
+	unlock(&sched.lock);
+	return id;
 }
 
 static void put_g(G *gp, void *arg)
@@ -40,8 +65,12 @@ static void put_g(G *gp, void *arg)
 	if (s == Gidle)
 		return;
 	Line *l = arg;
-	put(l, "  G%llu: status=%u(%s) lockedm=%s", (unsigned long long)gp->id, s,
-	        s == Gwaiting ? gmp__waitreason(gp->waitreason) : "", gp->flags & GF_LOCKED ? "yes" : "nil");
+	bool on = s == Grunning || s == Gsyscall, locked = s != Gdead && (load_relaxed(&gp->flags) & GF_LOCKED);
+	int id = on || locked ? resumer(gp) : -1;
+	put(l, "  G%llu: status=%u(%s)", (unsigned long long)gp->id, s == Gdead ? 6u /* Go's */ : s,
+	        s == Gwaiting ? gmp__waitreason(gp->waitreason) : "");
+	put_id(l, " m=", on ? id : -1);
+	put_id(l, " lockedm=", locked ? id : -1);
 	end(l);
 }
 
@@ -66,22 +95,22 @@ void gmp__schedtrace(bool detail)
 	for (int i = 0; i < procs; i++) {
 		P *p = sched.allp[i];
 		M *m = load_acquire(&p->m);
-		put(&l, "  P%d: status=%u schedtick=%llu syscalltick=0 m=", i, load_relaxed(&p->status),
+		put(&l, "  P%d: status=%u schedtick=%llu syscalltick=0", i, load_relaxed(&p->status),
 		        (unsigned long long)load_relaxed(&p->schedtick));
-		if (m)
-			put(&l, "%d", m->id);
-		else
-			put(&l, "nil");
+		put_id(&l, " m=", m ? m->id : -1);
 		put(&l, " runqsize=%u gfreecnt=%u timerslen=%u", runqsize(p), load_relaxed(&p->ngfree), load_relaxed(&p->timers.n));
 		end(&l);
 	}
 	lock(&sched.lock); /* the list of Ms holds still */
 	for (M *m = sched.allm; m; m = m->alllink) {
-		G *gp = load_relaxed(&m->curg);
+		G *gp = load_relaxed(&m->curg), *locked = load_relaxed(&m->lockedg);
 		P *p = load_relaxed(&m->p);
-		put(&l, "  M%d: p=%d curg=%lld mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=%s blocked=%s lockedg=%lld",
-		        m->id, p ? p->id : -1, gp ? (long long)gp->id : -1LL, m->spinning ? "true" : "false",
-		        m->insyscall ? "true" : "false", m->lockedg ? (long long)m->lockedg->id : -1LL);
+		put(&l, "  M%d:", m->id);
+		put_id(&l, " p=", p ? p->id : -1);
+		put_id(&l, " curg=", gp ? (long long)gp->id : -1);
+		put(&l, " mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=%s blocked=%s", m->spinning ? "true" : "false",
+		        m->insyscall ? "true" : "false");
+		put_id(&l, " lockedg=", locked ? (long long)locked->id : -1);
 		end(&l);
 	}
 	unlock(&sched.lock);

@@ -166,6 +166,9 @@ static void the_stack_is_aligned_at_entry(void **state)
 	run_on(1, spawn_eight, &fn);
 }
 
+/* For debuggers: where the stack is deep. */
+static __attribute__((noinline)) void backtrace_here(void) { __asm__ volatile(""); }
+
 static __attribute__((noinline)) void deep(int n)
 {
 	void *pc[64];
@@ -175,6 +178,7 @@ static __attribute__((noinline)) void deep(int n)
 		__asm__ volatile("" ::: "memory");
 		return;
 	}
+	backtrace_here();
 	int k = backtrace(pc, 64);
 	check(k >= 6 && k < 20); /* deep x5, the coroutine's function, its start: and there it ends */
 }

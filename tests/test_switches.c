@@ -149,12 +149,78 @@ static void a_p_that_changes_hands_keeps_its_ticks(void **state)
 	debug(NULL);
 }
 
+/* ---- schedtrace -------------------------------------------------------------------------------------------------- */
+
+static void asleep(void *arg) { check_int(gmp_sleep(*(int64_t *)arg), 0); }
+
+static void traces(void *arg)
+{
+	(void)arg;
+	static int64_t long_enough = 60 * GMP_MSEC;
+	check_int(gmp_spawn(asleep, &long_enough), 0);
+	gmp_lock_thread();
+	asleep(&long_enough);
+	gmp_unlock_thread();
+}
+
+static void trace_child(void *arg)
+{
+	gmp_config cfg = {.procs = 2};
+	debug(arg);
+	_exit(gmp_run(traces, NULL, &cfg));
+}
+
+/* The text matches a pattern in which # stands for a number. */
+static bool matches(const char *s, const char *pattern)
+{
+	for (; *pattern; pattern++) {
+		if (*pattern != '#') {
+			if (*s++ != *pattern)
+				return false;
+			continue;
+		}
+		if (*s < '0' || *s > '9')
+			return false;
+		while (*s >= '0' && *s <= '9')
+			s++;
+	}
+	return true;
+}
+
+static bool has_line(const char *text, const char *pattern)
+{
+	for (const char *s = text; s; s = strchr(s, '\n')) {
+		s += *s == '\n';
+		if (matches(s, pattern))
+			return true;
+	}
+	return false;
+}
+
+static void the_trace_has_gos_format(void **state)
+{
+	(void)state;
+	static char buf[65536];
+	int s = in_child(trace_child, "schedtrace=1", buf, sizeof buf);
+	check(WIFEXITED(s) && WEXITSTATUS(s) == 0);
+	check(has_line(buf, "SCHED #ms: gomaxprocs=2 idleprocs=# threads=# spinningthreads=# needspinning=# idlethreads=# runqueue=# [# #]\n"));
+	s = in_child(trace_child, "schedtrace=1,scheddetail=1", buf, sizeof buf);
+	check(WIFEXITED(s) && WEXITSTATUS(s) == 0);
+	check(has_line(buf, "SCHED #ms: gomaxprocs=2 idleprocs=# threads=# spinningthreads=# needspinning=# idlethreads=# runqueue=# "
+	                    "gcwaiting=false nmidlelocked=# stopwait=# sysmonwait=false\n"));
+	check(has_line(buf, "  P1: status=# schedtick=# syscalltick=# m=nil runqsize=# gfreecnt=# timerslen=#\n"));
+	check(has_line(buf, "  M#: p=nil curg=nil mallocing=# throwing=# preemptoff= locks=# dying=# spinning=false blocked=false lockedg=nil\n"));
+	check(has_line(buf, "  G#: status=4(sleep) m=nil lockedm=nil\n"));
+	check(has_line(buf, "  G#: status=4(sleep) m=nil lockedm=0\n"));
+}
+
 int main(void)
 {
 	debug(NULL);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_last_one_readied_is_next_or_not),
 		cmocka_unit_test(control_words_left_behind_are_reported),
+		cmocka_unit_test(the_trace_has_gos_format),
 		cmocka_unit_test(a_p_that_changes_hands_keeps_its_ticks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
