@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * testutil.c - see testutil.h. */
 #include "testutil.h"
+#include "runtime.h"
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -59,6 +60,25 @@ uint64_t test_seed(void)
 
 /* ---- watchdog ---------------------------------------------------------------------------------------------------- */
 
+/* Of a hang outside of a run, or one that gmp_dump hangs on, too: a walk without locks. */
+static void last_words(int sig)
+{
+	(void)sig;
+	static const char text[] = "test hangs, coroutines as they look without locks:\n";
+	if (write(STDERR_FILENO, text, sizeof text - 1) > 0)
+		gmp__dump_fatal(STDERR_FILENO);
+	abort();
+}
+
+/* ctest kills without a word after GMP_TEST_TIMEOUT. */
+__attribute__((constructor)) static void speak_before_death(void)
+{
+	const char *e = getenv("GMP_TEST_TIMEOUT");
+	signal(SIGALRM, last_words);
+	if (e && atoi(e) > 20)
+		alarm((unsigned)atoi(e) - 20);
+}
+
 typedef struct Watch {
 	pthread_mutex_t mu;
 	pthread_cond_t cond;
@@ -79,6 +99,7 @@ static void *watch(void *arg)
 	pthread_mutex_unlock(&w->mu);
 	if (hung) {
 		fprintf(stderr, "test hangs:\n");
+		alarm(10);
 		gmp_dump(STDERR_FILENO);
 		abort();
 	}
@@ -142,7 +163,7 @@ int in_child(void (*fn)(void *), void *arg, char *buf, size_t size)
 		dup2(fds[1], STDERR_FILENO);
 		close(fds[1]);
 		for (int s = 1; s < 32; s++) /* cmocka's handlers would carry on with the parent's tests */
-			signal(s, SIG_DFL);
+			signal(s, s == SIGALRM ? last_words : SIG_DFL);
 		alarm(HANG_S);
 		fn(arg);
 		_exit(0);

@@ -37,8 +37,8 @@ uintptr_t this_thread(void);
 /* The same, but for the result of gmp_run. */
 int run_result(int procs, gmp_fn *fn, void *arg);
 
-/* fn(arg) in a child process: its stderr in buf (0-terminated), the wait status as result. A child that hangs is killed
- * after a minute. */
+/* fn(arg) in a child process: its stderr in buf (0-terminated), the wait status as result. A child that hangs dumps and
+ * aborts after a minute. */
 int in_child(void (*fn)(void *), void *arg, char *buf, size_t size);
 
 /* Calls per second, memory and so on shrink by this under sanitizers and emulators: n / test_scale(). */
