@@ -254,20 +254,20 @@ gmp_chan *gmp_ticker_new(int64_t period)
 	return c;
 }
 
-void gmp_ticker_free(gmp_chan *c)
+void gmp_ticker_free(gmp_chan *ticker)
 {
-	if (!c)
+	if (!ticker)
 		return;
-	if (!c->ticker)
-		gmp__misuse("gmp_ticker_free: %p is no ticker", (void *)c);
+	if (!ticker->ticker)
+		gmp__misuse("gmp_ticker_free: %p is no ticker", (void *)ticker);
 	/* A tick may be under way on another M; it is not while the world is stopped. */
 	M *m = gmp__foreign_enter();
 	bool up = load_relaxed(&sched.state) == ST_UP;
 	if (up)
 		gmp__stopworld();
-	(void)gmp__timer_remove(&c->tick);
+	(void)gmp__timer_remove(&ticker->tick);
 	if (up)
 		gmp__startworld();
 	gmp__foreign_leave(m);
-	gmp_chan_free(c);
+	gmp_chan_free(ticker);
 }

@@ -232,7 +232,7 @@ static void on_fault(int sig, siginfo_t *si, void *context)
 		if (s && in_guard)
 			gmp__fault_overflow(s, NULL);
 	}
-	while (sigs[i] != sig)
+	while (i < nelem(sigs) - 1 && sigs[i] != sig)
 		i++;
 	chain(i, sig, si, context);
 	errno = saved;

@@ -93,6 +93,7 @@ static int arm(PollDesc *pd, uint32_t dirs)
 
 static void forget(PollDesc *pd) { (void)pd; /* EP-4 */ }
 
+/* Number of events; -1: interrupted by a signal. */
 static outofline int wait_events(struct epoll_event *ev, int64_t timeout)
 {
 	int e = errno, n;
@@ -115,8 +116,8 @@ static outofline int wait_events(struct epoll_event *ev, int64_t timeout)
 			n = epoll_wait(epfd, ev, NEVENTS, ms > INT32_MAX ? INT32_MAX : (int)ms);
 		}
 	}
-	if (n < 0)
-		n = -errno;
+	if (n < 0 && errno != EINTR)
+		gmp__throw("epoll_wait: error %d", errno);
 	errno = e;
 	return n;
 }
@@ -135,8 +136,6 @@ static void poll_events(Harvest *h, int64_t timeout)
 	struct epoll_event ev[NEVENTS];
 	for (;;) {
 		int n = wait_events(ev, timeout);
-		if (n < 0 && n != -EINTR)
-			gmp__throw("epoll_wait: error %d", -n);
 		bool woke = false;
 		for (int i = 0; i < n; i++) {
 			uint64_t u = ev[i].data.u64;
@@ -158,7 +157,7 @@ static void poll_events(Harvest *h, int64_t timeout)
 		if (woke && timeout != 0)
 			take_wake();
 		/* Events that concern nobody at present do not end a wait without limit. */
-		if (timeout >= 0 || woke || h->n || n == -EINTR)
+		if (timeout >= 0 || woke || h->n || n < 0)
 			return;
 	}
 }

@@ -104,7 +104,7 @@ int gmp_signal_wait(const sigset_t *set, int64_t deadline)
 		return fd;
 	e = gmp__fd_fresh(fd, PD_KNOWN);
 	struct signalfd_siginfo si;
-	ssize_t r = e ? e : gmp_read_until(fd, &si, sizeof si, deadline);
+	ssize_t r = e < 0 ? e : gmp_read_until(fd, &si, sizeof si, deadline);
 	(void)gmp_close(fd);
 	if (r == -EAGAIN)
 		return -ETIMEDOUT;

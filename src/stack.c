@@ -339,7 +339,7 @@ Stack *gmp__stack_alloc_slow(StackCache *c, size_t size)
 			return NULL;
 		s = bind_slot(a, class, first, n);
 	}
-	if (n > 1) {
+	if (c && n > 1) {
 		c->free = s->next;
 		store_relaxed(&c->n, n - 1);
 	}
