@@ -243,6 +243,7 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 	M *m = gmp__m0_init();
 	gmp__setm(m);
 	e = gmp__fault_thread_init();
+	int64_t slice = gmp__os_thread_slice(m->tid, M_SLICE_NS);
 	first_p(m);
 	bool watched = e == 0 && (e = gmp__sysmon_start()) == 0;
 	leave(m);
@@ -259,6 +260,7 @@ int gmp_run(gmp_fn *fn, void *arg, const gmp_config *cfg)
 	if (watched)
 		gmp__sysmon_stop();
 	gmp__m_exit_all();
+	(void)gmp__os_thread_slice(m->tid, slice);
 	if (e == 0 && sched.deadlocked)
 		e = -EDEADLK;
 	else if (e == 0 && load_relaxed(&cancelled_all))

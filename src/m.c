@@ -155,7 +155,7 @@ static M *m_new(void)
 	}
 	sched.mfree = m->alllink;
 	(void)fetch_and_seqcst(&m->revoke, ~(uint32_t)(RV_LOST | RV_ATTN)); /* MX-1 */
-	m->exiting = m->spinning = m->insyscall = m->lockedready = 0;
+	m->exiting = m->spinning = m->insyscall = m->lockedready = m->longslice = 0;
 	m->oldp = NULL;
 	m->lockedg = NULL;
 	m->g0fn = NULL;
@@ -171,6 +171,7 @@ static void *m_main(void *arg)
 	gmp__setm(m);
 	store_relaxed(&m->thread, pthread_self());
 	store_relaxed(&m->tid, gmp__os_gettid());
+	(void)gmp__os_thread_slice(m->tid, M_SLICE_NS);
 	(void)gmp__fault_thread_init();
 	m_san_begin(m);
 	(void)pthread_sigmask(SIG_SETMASK, &sched.sigmask, NULL);

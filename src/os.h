@@ -28,6 +28,11 @@ static inline void gmp__os_signals_add(uint64_t bits) { (void)bits; }
 static inline void gmp__os_signals_settle(void) {}
 #endif
 
+/* How long the thread (gmp__os_gettid) may run while others want its CPU, ns; 0: as long as the system thinks fit. A thread
+ * with a shorter slice that wakes up takes the CPU at once from one with a longer. Its share stays. The slice it had; 0 where
+ * the system has no such thing (Linux before 6.12), or for a thread with a policy of its own. */
+int64_t gmp__os_thread_slice(uint64_t tid, int64_t ns);
+
 void gmp__os_osyield(void);
 void gmp__os_usleep(int64_t ns);
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <linux/membarrier.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -20,6 +21,28 @@
 uint64_t gmp__os_gettid(void) { return (uint64_t)syscall(SYS_gettid); }
 
 void gmp__os_thread_name(const char *name) { (void)prctl(PR_SET_NAME, name); }
+
+outofline int64_t gmp__os_thread_slice(uint64_t tid, int64_t ns)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period; /* runtime: the slice, for the policies below */
+	} a; /* struct sched_attr; glibc has no name for it before 2.41 */
+	int e = errno;
+	int64_t before = 0;
+	memset(&a, 0, sizeof a);
+	if (syscall(SYS_sched_getattr, (pid_t)tid, &a, (unsigned)sizeof a, 0u) == 0 &&
+	        (a.policy == SCHED_OTHER || a.policy == SCHED_BATCH)) {
+		before = (int64_t)a.runtime;
+		a.runtime = (uint64_t)ns;
+		(void)syscall(SYS_sched_setattr, (pid_t)tid, &a, 0u);
+	}
+	errno = e;
+	return before;
+}
 
 outofline uint64_t gmp__os_random(void)
 {

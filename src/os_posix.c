@@ -127,6 +127,12 @@ outofline uint64_t gmp__os_gettid(void) { return (uint64_t)(uintptr_t)pthread_se
 
 void gmp__os_thread_name(const char *name) { (void)name; }
 
+int64_t gmp__os_thread_slice(uint64_t tid, int64_t ns)
+{
+	(void)tid, (void)ns;
+	return 0;
+}
+
 outofline uint64_t gmp__os_random(void)
 {
 	int e = errno;

@@ -111,6 +111,10 @@ coldfn M *gmp__enter_slow(M *m)
 			wait_revoked(m);
 			continue;
 		}
+		if (r & RV_LOST && m->longslice) {
+			m->longslice = 0;
+			(void)gmp__os_thread_slice(m->tid, M_SLICE_NS);
+		}
 		if (r & RV_LOST) { /* inrt stays 1 (PO-6): a foreigner who comes late must not take m for stopped */
 			m = reacquire(m);
 			continue;

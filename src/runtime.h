@@ -260,6 +260,7 @@ struct M {
 	int32_t id;
 	uint8_t exiting;    /* leaves when it gets to idle */
 	uint8_t is_m0;
+	uint8_t longslice;   /* SM-4; written by sysmon before the M can see RV_LOST, then by the M */
 	uint8_t lockedready; /* lockedg was found, this M has a P for it; under sched.lock (LM-1, m.c) */
 	pthread_t handle; /* for the join at the end; written by who started it */
 	uint32_t started; /* its writer is done with that */
@@ -420,6 +421,7 @@ void gmp__m_exit_all(void);
 void gmp__m_free_all(void);
 void gmp__stoplockedm(M *m);
 void gmp__startlockedm(M *m, G *gp);
+enum { M_SLICE_NS = 300 * 1000 };            /* of the kernel's scheduler, for Ms (SM-4, sysmon.c) */
 
 /* sched.c */
 void gmp__schedule(M *m);                    /* g0's loop */

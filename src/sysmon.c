@@ -8,6 +8,8 @@
  *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while timers are pending, or some Ps
  *        are idle and some not: WK-4), and without limit (but for the ageing of stacks) while all Ps have been idle for 20 ms;
  *        acquirep wakes it then.
+ *   SM-4 Ms ask the kernel for short slices, those who lost their P while they computed for the usual ones: so the M that
+ *        wakes up for a socket or a timer gets the CPU from them at once, not at the next tick. Each has its share.
  *   SM-3 Work that waits at a P that does switch, though not often enough, is announced to an idle P (WK-4). */
 #include "proc.h"
 #include "netpoll.h"
@@ -44,6 +46,8 @@ static bool retake(P *p, uint64_t tick)
 	p->status = Pidle;
 	store_release(&sched.ntransit, sched.ntransit + 1);
 	unlock(&sched.lock);
+	m->longslice = 1;
+	(void)gmp__os_thread_slice(load_relaxed(&m->tid), 0);
 	(void)fetch_or_seqcst(&m->revoke, RV_LOST); /* PO-5: before the revocation ends */
 	(void)fetch_add_seqcst(&m->revoke, -(uint32_t)RV_ONE);
 	unlock(&p->lock);
@@ -142,6 +146,7 @@ static bool poll_stale(int64_t now)
 static void *sysmon(void *arg)
 {
 	(void)arg;
+	(void)gmp__os_thread_slice(gmp__os_gettid(), M_SLICE_NS);
 	int64_t delay = DELAY_MIN, idlesince = 0, traced = gmp__os_now(), ages = 0;
 	int quiet = 0;
 	Seen seen = {.next = INT64_MAX};

@@ -406,6 +406,7 @@ static void test_errno(void **state)
 	KEEPS_ERRNO((void)gmp__os_now());
 	KEEPS_ERRNO((void)gmp__os_random());
 	KEEPS_ERRNO((void)gmp__os_gettid());
+	KEEPS_ERRNO((void)gmp__os_thread_slice(UINT32_MAX, 1));
 	KEEPS_ERRNO((void)gmp__os_futex_wait(&word, 1, INT64_MAX));
 	KEEPS_ERRNO((void)gmp__os_futex_wait(&word, 0, 0));
 	KEEPS_ERRNO(gmp__os_futex_wake(&word, 1));
@@ -430,6 +431,17 @@ static void test_errno(void **state)
 #undef KEEPS_ERRNO
 }
 
+/* Where the kernel has such slices it gives back what was set; elsewhere both are 0. */
+static void a_slice_is_what_it_was_set_to(void **state)
+{
+	(void)state;
+	uint64_t tid = gmp__os_gettid();
+	int64_t first = gmp__os_thread_slice(tid, 300000);
+	int64_t set = gmp__os_thread_slice(tid, 0);
+	assert_true(set == (first ? 300000 : 0));
+	assert_int_equal(gmp__os_thread_slice(tid, first), first); /* 0: as it was */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -450,6 +462,7 @@ int main(void)
 		cmocka_unit_test(test_fail_thread),
 		cmocka_unit_test(test_fail_threads),
 		cmocka_unit_test(test_errno),
+		cmocka_unit_test(a_slice_is_what_it_was_set_to),
 	};
 	check_int(pthread_sigmask(SIG_SETMASK, NULL, &first_mask), 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
