@@ -29,6 +29,8 @@ static alwaysinline uint64_t held_by(const G *gp) { return (uint64_t)(uint32_t)g
 
 static alwaysinline uint64_t lock_step(uint64_t v, uint64_t mine)
 {
+	if (likely(v == 0)) /* the same, but the word to store does not wait for the load */
+		return mine;
 	return likely(!(v & (SW_LOCK | MU_LOCKED))) ? v | mine : NO_STEP;
 }
 
