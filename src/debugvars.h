@@ -17,6 +17,7 @@
 	X(runnext, 1, "0: a readied coroutine goes to the tail of the queue") \
 	X(steal, 1, "0: no stealing") \
 	X(request, 1, "0: steal by force at once, without asking first") \
+	X(judge, 1, "0: thefts that did not pay are not remembered") \
 	X(spin, 1, "0: an M that finds nothing parks at once") \
 	X(spinus, 20, "longest search for work before an M parks, microseconds") \
 	X(solo, 1, "0: object locks are taken with one P too") \

@@ -258,7 +258,7 @@ static G *steal_from(P *p, P *victim, Loot want, int64_t now)
  * are, and p steals little and seldom for a while. */
 static void judge_theft(P *p, int64_t now)
 {
-	if (p->stolen == 0)
+	if (p->stolen == 0 || !gmp__debug.judge)
 		return;
 	if (now - p->stolenat < (int64_t)p->stolen * MOVE_COST_NS + STEAL_COST_NS) {
 		p->stealpause = min_i64(max_i64(p->stealpause * 2, PAUSE_MIN_NS), PAUSE_MAX_NS);
@@ -357,7 +357,7 @@ static G *steal_work(M *m, P *p, int64_t now, bool *searched)
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
 	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
-		bool last = now >= end;
+		bool last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
 		for (int i = 0; i < n; i++) {
 			int at = (start + i) % n;
 			P *v = sched.allp[at];
