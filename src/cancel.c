@@ -5,8 +5,8 @@
  *        that is Gwaiting is really waiting, and its operation has not completed. The one exception, events of the network
  *        poller, is decided by a compare-and-swap there (gmp__netpoll_cancel).
  *   CA-2 A cancelled G's later waits fail before they queue (cancelled()); what can complete at once still does.
- *   CA-3 HINT_ENDING is set before the world stops for the cancellation of all. So whoever spawns in the runtime either did
- *        it before the stop, and its G is found by the walk, or sees the hint and cancels the G itself. */
+ *   CA-3 HINT_ENDING is set before the world stops for the cancellation of all, and whoever spawns looks at it inside the
+ *        runtime: either it is seen and the spawn refused, or the new coroutine is there when the world has stopped. */
 #include "proc.h"
 #include "netpoll.h"
 

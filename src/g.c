@@ -196,11 +196,8 @@ static alwaysinline void submit_new(M *m, P *p, G *gp)
 	count1(&p->nspawned);
 	queue_push_tail(&p->fresh.q, &gp->sg.link);
 	store_relaxed(&p->fresh.n, p->fresh.n + 1);
-	if (unlikely(load_relaxed(&sched.hints))) {
-		if (unlikely(load_relaxed(&sched.hints) & HINT_ENDING)) /* set after spawn_plain looked: CA-3 */
-			gp->flags |= GF_CANCELLED;
+	if (unlikely(load_relaxed(&sched.hints)))
 		gmp__wakep_hint(m, p);
-	}
 }
 
 /* False: the last coroutine has ended in this moment, nobody would run gp. */
@@ -232,7 +229,7 @@ static alwaysinline int spawn_now(M *m, G **out, gmp_fn *fn, void *arg, void *pc
 	if (unlikely(!fn))
 		return -EINVAL;
 	m = enter_m(m);
-	if (unlikely(load_relaxed(&sched.hints) & HINT_ENDING)) { /* looked at in here: cancel_all is past this M, or yet to come */
+	if (unlikely(load_relaxed(&sched.hints) & HINT_ENDING)) { /* CA-3 */
 		leave(m);
 		return -ECANCELED;
 	}
