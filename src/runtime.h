@@ -428,7 +428,10 @@ void gmp__schedule(M *m);                    /* g0's loop */
 void gmp__wakep(void);
 bool gmp__anything_queued(void);
 void gmp__wakep_hint(M *m, P *p);
-bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt);
+int64_t gmp__look_at_clock(P *p);
+enum { GLOBRUNQ_BATCH = 128 };
+G *gmp__globrunqget(P *p, uint32_t max);
+void gmp__spin_begin(M *m);
 void gmp__ready_slow(M *m, G *gp);           /* without a P: global queue */
 void gmp__globrunqput(G *gp);                /* sched.lock held */
 void gmp__injectlist(M *m, Queue *q, uint32_t n);
@@ -437,6 +440,12 @@ void gmp__lookround(M *m, P *p);
 void gmp__checkdone(void);                   /* sched.lock held */
 void gmp__preemptp(P *p);
 void gmp__end_run(void);                     /* sched.lock held: every M leaves at its next look */
+
+/* steal.c */
+G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched);
+void gmp__steal_vain(P *p);
+void gmp__serve_request(P *p);
+bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt);
 
 /* timer.c: event source, never calls the scheduler */
 int gmp__timer_add(P *p, Timer *t);          /* the heap's lock is taken by the caller: 0 or -ENOMEM */

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT
+ * steal.c - work for an M that has none, from other Ps: what is worth taking, asking for it, taking it by force, and what
+ * the last theft has taught. How a P is stopped for it stands in p.c, who is woken to search in sched.c (WK-4). What a thief
+ * reads of a P that it has not stopped are hints. */
+#include "proc.h"
+#include "timer.h"
+
+enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 16383 };
+static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
+static const int64_t REQUEST_NS = 5 * 1000;       /* how long a polite thief waits for an answer */
+static const int64_t STEAL_COST_NS = 5 * 1000;    /* a theft; Gs that their P reaches sooner are left to it */
+static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that changes P */
+static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
+                                                   * talk to each other steal the whole conversation back and forth */
+static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
+
+static uint32_t rnd(P *p)
+{
+	/* wyrand-like step: one multiply; quality is plenty for steal order. */
+	p->rand = p->rand * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(p->rand >> 33);
+}
+
+static uint32_t take_half(RunQ *dst, RunQ *src, uint32_t max)
+{
+	uint32_t n = (src->n + 1) / 2, k = 0;
+	if (n > max)
+		n = max;
+	for (; k < n; k++)
+		runq_put(dst, runq_get(src));
+	return k;
+}
+
+/* An owner answers a polite thief: half of what waits goes to the global queue. */
+void gmp__serve_request(P *p)
+{
+	if (load_relaxed(&p->stealreq) == 0)
+		return;
+	RunQ r = {{NULL, NULL}, 0};
+	if (p->runq.n + p->fresh.n > 1) {
+		take_half(&r, &p->fresh, STEAL_MAX);
+		take_half(&r, &p->runq, STEAL_MAX);
+	}
+	if (r.n) {
+		lock(&sched.lock);
+		runq_append(&sched.runq, &r);
+		unlock(&sched.lock);
+	}
+	store_release(&p->stealreq, 0u);
+}
+
+static void ask(P *p, P *victim)
+{
+	uint32_t none = 0;
+	if (!cas_acqrel(&victim->stealreq, &none, (uint32_t)p->id + 1))
+		return;
+	M *vm = load_acquire(&victim->m);
+	if (vm)
+		(void)fetch_or_seqcst(&vm->revoke, RV_ATTN);
+}
+
+/* What a thief wants of a victim. */
+typedef struct Loot {
+	uint32_t fresh, runq; /* most Gs */
+	bool runnext;
+} Loot;
+
+/* By force. The owner is in user code. */
+static G *steal_from(P *p, P *victim, Loot want, int64_t now)
+{
+	if (!gmp__revoke(victim, PATIENCE_NS))
+		return NULL;
+	uint32_t k = take_half(&p->fresh, &victim->fresh, want.fresh);
+	k += take_half(&p->runq, &victim->runq, want.runq);
+	if (k == 0 && want.runnext && victim->runnext) {
+		runq_put(&p->runq, victim->runnext);
+		store_relaxed(&victim->runnext, (G *)NULL);
+		k = 1;
+	}
+	gmp__unrevoke(victim);
+	if (k == 0)
+		return NULL;
+	count1(&p->nsteals);
+	p->stolen = k;
+	p->stolenat = now;
+	p->stolenfrom = victim;
+	return picknext(p);
+}
+
+/* p is out of work. Did its last theft pay? What it took may have been the roots of large trees, half of a pipeline, or things
+ * that block or end at once, or talk to those left behind. Then it would have been better to leave them where their caches
+ * are, and p steals little and seldom for a while. */
+static void judge_theft(P *p, int64_t now)
+{
+	if (p->stolen == 0 || !gmp__debug.judge)
+		return;
+	if (now - p->stolenat < (int64_t)p->stolen * MOVE_COST_NS + PAYS_NS) {
+		p->stealpause = min_i64(max_i64(p->stealpause * 2, PAUSE_MIN_NS), PAUSE_MAX_NS);
+		p->stealafter = now + p->stealpause;
+	} else {
+		p->stealpause = 0;
+		store_relaxed(&p->stolenfrom->lonemax, 0u);
+		store_relaxed(&p->stolenfrom->lonewait, 0u);
+	}
+	p->stolen = 0;
+}
+
+/* Is the wait for those queued at v, who take dt ns for `ticks` dispatches, longer than a theft takes? */
+static bool long_wait(uint32_t queued, uint64_t ticks, int64_t dt)
+{
+	return (int64_t)queued * dt > STEAL_COST_NS * (int64_t)ticks;
+}
+
+/* For sysmon. Not if it was in vain just now. */
+bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
+{
+	uint32_t n = load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
+	return n && long_wait(n, ticks, dt) &&
+	        (load_relaxed(&p->lonewait) == 0 || load_relaxed(&p->lonems) != load_relaxed(&sched.coarse_ms));
+}
+
+/* What of v is worth the theft. ticks: dispatches of its M during the last dt ns; dt 0: not known. */
+static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool last, int64_t now)
+{
+	Loot l = {0, 0, false};
+	uint32_t fresh = load_relaxed(&v->fresh.n), runq = load_relaxed(&v->runq.n);
+	bool stands = dt && ticks == 0; /* it computes, or does not run at all */
+	uint32_t most = p->stealpause && !stands ? STEAL_PROBE : STEAL_MAX;
+	bool may = stands || now >= p->stealafter;
+	if (stands ? fresh > 0 : may && fresh > 1)
+		l.fresh = most;
+	if (stands || (may && runq > 1) || (dt && long_wait(runq, ticks, dt)))
+		l.runq = most;
+	l.runnext = last && stands && fresh + runq == 0 && load_relaxed(&v->runnext);
+	if (fresh == 0)
+		l.fresh = 0;
+	if (runq == 0)
+		l.runq = 0;
+	return l;
+}
+
+/* Looks at the other Ps for a while. The P is empty. *searched: it did. */
+G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
+{
+	int n = load_relaxed(&sched.procs);
+	*searched = false;
+	judge_theft(p, now);
+	if (!m->spinning) {
+		/* At most half of the busy Ps search: more would only get into each other's way. */
+		uint32_t busy = (uint32_t)n - load_relaxed(&sched.npidle);
+		if (2 * load_relaxed(&sched.nmspinning) >= busy)
+			return NULL;
+		gmp__spin_begin(m);
+	}
+	*searched = true;
+	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0), before = now;
+	uint64_t seen[16]; /* schedtick of each P at the last pass; of more Ps than that, some look busier: no harm */
+	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
+	for (bool first = true;; first = false) {
+		int start = (int)(rnd(p) % (uint32_t)n);
+		bool last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
+		for (int i = 0; i < n; i++) {
+			int at = (start + i) % n;
+			P *v = sched.allp[at];
+			if (v == p)
+				continue;
+			if (load_acquire(&v->timers.minwhen) <= now && gmp__runtimers(m, v, now)) {
+				G *gp = picknext(p);
+				if (gp)
+					return gp;
+			}
+			if (!gmp__debug.steal)
+				continue;
+			uint64_t tick = load_relaxed(&v->schedtick), *s = &seen[at % (int)nelem(seen)];
+			uint64_t ticks = first ? 0 : tick - *s;
+			*s = tick;
+			Loot want = loot(p, v, ticks, first ? 0 : now - before, last, now);
+			if (!want.fresh && !want.runq && !want.runnext)
+				continue;
+			if (gmp__debug.request && ticks && now + REQUEST_NS < end) {
+				ask(p, v); /* it will answer soon */
+				continue;
+			}
+			G *gp = steal_from(p, v, want, now);
+			if (gp)
+				return gp;
+		}
+		G *gp = gmp__globrunqget(p, GLOBRUNQ_BATCH);
+		if (gp)
+			return gp;
+		if (last || load_relaxed(&sched.done) || (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
+			return NULL;
+		for (int k = 0; k < pauses; k++)
+			cpu_pause();
+		if (pauses < 160)
+			pauses *= 2;
+		before = now;
+		now = gmp__look_at_clock(p);
+	}
+}
+
+/* WK-4: a search was in vain. */
+void gmp__steal_vain(P *p)
+{
+	int n = load_relaxed(&sched.procs);
+	for (int i = 0; i < n; i++) {
+		P *w = sched.allp[i];
+		if (w == p)
+			continue;
+		uint32_t max = load_relaxed(&w->lonemax);
+		if (max < LONE_MAX)
+			max = max * 2 + 1;
+		store_relaxed(&w->lonemax, max);
+		store_relaxed(&w->lonems, load_relaxed(&sched.coarse_ms));
+		store_relaxed(&w->lonewait, max);
+	}
+}
