@@ -244,7 +244,9 @@ void gmp__startworld(void)
 	/* Only now may idle Ps get owners: nobody counted those (PO-8). */
 	lock(&sched.lock);
 	sched.stw = 0;
-	bool work = sched.npidle > 0 && sched.runq.n > 0;
+	/* A poller that came back meanwhile found no P and has gone to sleep: timers, the network (TM-6). */
+	bool watch = !load_seqcst(&sched.polling) && (load_seqcst(&sched.waitersnet) || gmp__timers_min() != INT64_MAX);
+	bool work = sched.npidle > 0 && (sched.runq.n > 0 || watch);
 	unlock(&sched.lock);
 	if (work)
 		gmp__wakep();

@@ -10,6 +10,7 @@
  *        returned or it was not pending. A callback that is late is stopped by its sequence number (PK-6); what such a
  *        callback needs of a gmp_timer is kept by counting (TI-2, time.c).
  *   TM-5 The sleeper wakes at polluntil or earlier, never later: an adder with a later deadline relies on it.
+ *   TM-6 A poller that comes back while the world stands finds no P and goes to sleep; startworld wakes somebody for it.
  *   TM-4 Set-and-cancel touches the end of the heap only, since a far deadline stays a leaf. */
 #include "proc.h"
 #include "timer.h"

@@ -12,14 +12,15 @@
 enum { NP = 2, NEVER = 9 };
 enum { MINWHEN = 0, HEAPLOCK = MINWHEN + NP, POLLING = HEAPLOCK + NP, POLLUNTIL, SCHED, HINT, NSPIN, NOTE /* + thread */ };
 
-enum { M_NONE, M_NO_FENCE, M_LOOK_FIRST, M_NO_SECOND_LOOK, M_NO_BREAK, M_NO_WAKE, M_POLLUNTIL_BEHIND, M_IGNORE_POLLER, M_SLEEP_LONGER };
-enum { H_BREAK, H_WAKE, H_SECOND, H_REMOVED, H_OTHER };
+enum { M_NONE, M_NO_FENCE, M_LOOK_FIRST, M_NO_SECOND_LOOK, M_NO_BREAK, M_NO_WAKE, M_POLLUNTIL_BEHIND, M_IGNORE_POLLER, M_SLEEP_LONGER,
+	M_START_BLIND };
+enum { H_BREAK, H_WAKE, H_SECOND, H_REMOVED, H_OTHER, H_STOOD };
 static const char *const reach[] = {"adder breaks the poll", "adder wakes an M", "poller's second look finds an earlier timer",
-	"poller's timer is removed meanwhile", "idler breaks another one's poll", NULL};
+	"poller's timer is removed meanwhile", "idler breaks another one's poll", "poller finds no P while the world stands", NULL};
 
 struct S {
 	Il il;
-	uint8_t pidle, midle, broken, got[IL_T];
+	uint8_t pidle, midle, broken, stw, got[IL_T];
 	struct {
 		uint8_t p, spinning, until, i, hp, m, when, polls, adds; /* polls: in the poller, until then */
 	} m[IL_T];
@@ -29,7 +30,7 @@ static int procs;
 
 static uint8_t p_get(S *s, int t)
 {
-	if (!s->pidle)
+	if (!s->pidle || s->stw)
 		return 0;
 	uint8_t p = (uint8_t)(__builtin_ctz(s->pidle) + 1);
 	s->pidle &= (uint8_t)~(1u << (p - 1));
@@ -51,7 +52,7 @@ static int wakep(S *s, int t, int d)
 	if (*rmw(s, t, NSPIN))
 		RETURN;
 	*rmw(s, t, NSPIN) = 1;
-	AWAIT("lock SCHED, a thread", *rmw(s, t, SCHED) == 0 && (s->midle || !s->pidle)); /* startm: a new one, too */
+	AWAIT("lock SCHED, a thread", *rmw(s, t, SCHED) == 0 && (s->midle || !s->pidle || s->stw)); /* startm: a new one, too */
 	s->m[t].hp = p_get(s, t);
 	if (s->m[t].hp) {
 		s->m[t].m = (uint8_t)__builtin_ctz(s->midle);
@@ -184,7 +185,31 @@ static int idle_poll(S *s, int t, int d)
 	LOCK(SCHED);
 	*rmw(s, t, POLLING) = 0;
 	s->m[t].p = p_get(s, t);
+	if (!s->m[t].p && s->stw)
+		REACHED(H_STOOD);
 	UNLOCK(SCHED);
+	END;
+}
+
+/* A foreign thread's stopworld and startworld; whoever has a P is none of its concern here. */
+static int stopper(S *s, int t, int d)
+{
+	BEGIN;
+	LOCK(SCHED);
+	s->stw = 1;
+	UNLOCK(SCHED);
+	LOCK(SCHED); /* startworld */
+	s->stw = 0;
+	if (!MUT(M_START_BLIND)) {
+		CALL(timers_min);
+		s->m[t].hp = s->m[t].until != NEVER && !ld(s, t, POLLING);
+	}
+	UNLOCK(SCHED);
+	if (s->m[t].hp) {
+		s->m[t].hp = 0;
+		CALL(wakep);
+	}
+	s->m[t].until = 0;
 	END;
 }
 
@@ -305,6 +330,12 @@ static void everybody(S *s)
 	foreign(s, 1);
 }
 
+static void stopped_world(S *s)
+{
+	earlier(s);
+	il_thread("stopper", stopper);
+}
+
 static const IlRun runs[] = {
 	{"foreign timer while the last M goes idle", one, 0, NULL},
 	{"foreign timer earlier than the M's own", earlier, 0, NULL},
@@ -312,6 +343,7 @@ static const IlRun runs[] = {
 	{"two Ms go idle, each with a timer", idlers, 0, NULL},
 	{"a timer goes, a later one comes", removal, 0, NULL},
 	{"two Ms with timers and a foreign one", everybody, 0, NULL},
+	{"foreign timer while the world stands", stopped_world, 0, NULL},
 
 	{"TM-1 adder without fence", earlier, M_NO_FENCE, "TM-1"},
 	{"TM-1 adder looks for a poller before it publishes", earlier, M_LOOK_FIRST, "TM-1"},
@@ -321,6 +353,7 @@ static const IlRun runs[] = {
 	{"TM-1 idler leaves a poller alone that sleeps longer", idlers, M_NO_BREAK, "TM-1"},
 	{"TM-1 adder wakes nobody when nobody polls", one, M_NO_WAKE, "TM-1"},
 	{"TM-1 adder leaves a poller alone that sleeps longer", earlier, M_IGNORE_POLLER, "TM-1"},
+	{"TM-6 startworld does not look at timers", stopped_world, M_START_BLIND, "TM-1"},
 };
 
 int main(int argc, char **argv)
