@@ -93,7 +93,7 @@ G *gmp__gfget_slow(M *m)
 		return NULL;
 	G *gp = link2g(queue_pop_head(&q));
 	if (p) {
-		p->ngfree += k - 1;
+		countn(&p->ngfree, k - 1);
 		queue_append(&p->gfree, &q);
 	}
 	return gp;
@@ -106,14 +106,14 @@ void gmp__gfput_slow(P *p)
 		queue_push_tail(&sched.gfree, queue_pop_tail(&p->gfree));
 	sched.ngfree += GFREE_BATCH;
 	unlock(&sched.lock);
-	p->ngfree -= GFREE_BATCH;
+	countn(&p->ngfree, -(uint32_t)GFREE_BATCH);
 }
 
 static alwaysinline G *gfget(M *m, P *p)
 {
 	Link *l = queue_pop_head(&p->gfree);
 	if (likely(l != NULL)) {
-		p->ngfree--;
+		countn(&p->ngfree, -1u);
 		return link2g(l);
 	}
 	return gmp__gfget_slow(m);
@@ -122,14 +122,15 @@ static alwaysinline G *gfget(M *m, P *p)
 static alwaysinline void gfput(P *p, G *gp)
 {
 	queue_push_head(&p->gfree, &gp->sg.link);
-	if (unlikely(++p->ngfree > GFREE_LOCAL))
+	count1(&p->ngfree);
+	if (unlikely(p->ngfree > GFREE_LOCAL))
 		gmp__gfput_slow(p);
 }
 
 /* Back to where Gs come from, by whoever the M is. */
 static alwaysinline void gfput_any(M *m, G *gp)
 {
-	gp->flags = 0;
+	store_relaxed(&gp->flags, (uint16_t)0);
 	gp->detached = 0;
 	gp->joiner = NULL;
 	if (m->p) {
@@ -176,7 +177,7 @@ static alwaysinline void newid(P *p, G *gp)
 		p->nextid = fetch_add_relaxed(&sched.idgen, 16u) + 1;
 		p->idend = p->nextid + 16;
 	}
-	gp->id = p->nextid++;
+	store_relaxed(&gp->id, p->nextid++);
 }
 
 static int spawn_refused(void)
@@ -203,7 +204,7 @@ static alwaysinline void submit_new(M *m, P *p, G *gp)
 /* False: the last coroutine has ended in this moment, nobody would run gp. */
 static bool submit_foreign(G *gp)
 {
-	gp->id = fetch_add_relaxed(&sched.idgen, 16u) + 1;
+	store_relaxed(&gp->id, fetch_add_relaxed(&sched.idgen, 16u) + 1);
 	lock(&sched.lock);
 	if (sched.done) {
 		unlock(&sched.lock);
@@ -247,7 +248,7 @@ static alwaysinline int spawn_now(M *m, G **out, gmp_fn *fn, void *arg, void *pc
 		gp->waitq = y;
 	}
 	if (out) {
-		gp->flags = GF_JOINABLE;
+		store_relaxed(&gp->flags, (uint16_t)GF_JOINABLE);
 		*out = gp;
 	}
 	newid(p, gp);
@@ -304,7 +305,7 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
 	gp->fn = fn;
 	gp->sg.elem = arg;
 	gp->spawnpc = pc;
-	gp->flags = out ? GF_JOINABLE : 0;
+	store_relaxed(&gp->flags, (uint16_t)(out ? GF_JOINABLE : 0));
 	if (copy || grp || (attr && (attr->name || stack || attr->fpenv))) {
 		GExt *x = gmp__gext(gp);
 		if (!x)
@@ -316,7 +317,7 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
 		x->stack_size = stack;
 		if (attr && attr->fpenv) {
 			gmp__fp_save(x->fp);
-			gp->flags |= GF_FPENV;
+			store_relaxed(&gp->flags, (uint16_t)(gp->flags | GF_FPENV));
 		}
 		if (copy) {
 			if (gmp__os_inject_failure() || !(x->args = aligned_alloc(16, (size + 15) & ~(size_t)15)))
@@ -448,7 +449,7 @@ static void goexit_m(M *m, G *gp)
 {
 	P *p = m->p;
 	if (gp->flags & GF_LOCKED) {
-		m->lockedg = NULL;
+		store_relaxed(&m->lockedg, (G *)NULL);
 		if (!m->is_m0)
 			m->exiting = 1;
 	}
@@ -485,7 +486,7 @@ gmp__gobuf *gmp__goexit(void)
 	gp->stack = NULL;
 	if (likely(!(gp->flags & GF_JOINABLE) && !gp->ext)) {
 		gstatus(gp, Grunning, Gidle);
-		gp->flags = 0;
+		store_relaxed(&gp->flags, (uint16_t)0);
 		gfput(p, gp);
 	} else {
 		g_gone(m, gp);
@@ -625,7 +626,7 @@ static void abandon(G *gp, void *arg)
 		return;
 	}
 	store_relaxed(&gp->status, (uint8_t)Gidle);
-	gp->flags = 0;
+	store_relaxed(&gp->flags, (uint16_t)0);
 	gp->detached = 0;
 	gp->joiner = NULL;
 	queue_push_head(&sched.gfree, &gp->sg.link);

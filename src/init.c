@@ -89,7 +89,7 @@ static void reset_p(P *p)
 	memset(&p->runq, 0, sizeof p->runq);
 	memset(&p->fresh, 0, sizeof p->fresh);
 	p->m = NULL;
-	p->status = Pdead;
+	store_relaxed(&p->status, (uint32_t)Pdead);
 	p->stealreq = 0;
 	p->sysmonwhen = 0;
 	p->nspawned = p->nended = p->nparks = p->nreadies = p->nsteals = 0;

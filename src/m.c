@@ -157,7 +157,7 @@ static M *m_new(void)
 	(void)fetch_and_seqcst(&m->revoke, ~(uint32_t)(RV_LOST | RV_ATTN)); /* MX-1 */
 	m->exiting = m->spinning = m->insyscall = m->lockedready = m->longslice = 0;
 	m->oldp = NULL;
-	m->lockedg = NULL;
+	store_relaxed(&m->lockedg, (G *)NULL);
 	m->g0fn = NULL;
 	store_relaxed(&m->thread, (pthread_t)0);
 	store_relaxed(&m->tid, (uint64_t)0);
@@ -196,7 +196,7 @@ void gmp__startm(P *p, bool spinning)
 	if (m) {
 		sched.midle = m->idlelink;
 		store_relaxed(&sched.nmidle, sched.nmidle - 1);
-		m->spinning = spinning;
+		store_relaxed(&m->spinning, (uint8_t)spinning);
 		gmp__acquirep(m, p);
 		(void)fetch_add_seqcst(&sched.mstarting, 1u);
 		unlock(&sched.lock);
@@ -215,7 +215,7 @@ void gmp__startm(P *p, bool spinning)
 	} else {
 		m_register(m);
 		(void)fetch_add_seqcst(&sched.mstarting, 1u);
-		m->spinning = spinning;
+		store_relaxed(&m->spinning, (uint8_t)spinning);
 		gmp__acquirep(m, p);
 		unlock(&sched.lock);
 		int e = gmp__os_thread_new(&m->handle, gmp__mstart, m, M_STACK, "gmp");
@@ -366,7 +366,7 @@ void gmp_lock_thread(void)
 		gmp__throw("gmp_lock_thread: no memory");
 	if (x->lockcount++ == 0) {
 		x->lockedm = m;
-		m->lockedg = gp;
+		store_relaxed(&m->lockedg, gp);
 		store_relaxed(&gp->flags, (uint16_t)(gp->flags | GF_LOCKED));
 	}
 	leave(m);
@@ -382,7 +382,7 @@ void gmp_unlock_thread(void)
 	if (gp->ext && gp->ext->lockcount && --gp->ext->lockcount == 0) {
 		store_relaxed(&gp->flags, (uint16_t)(gp->flags & ~GF_LOCKED));
 		gp->ext->lockedm = NULL;
-		m->lockedg = NULL;
+		store_relaxed(&m->lockedg, (G *)NULL);
 	}
 	leave(m);
 }

@@ -268,7 +268,7 @@ void gmp__acquirep(M *m, P *p)
 {
 	if (p->m || p->status != Pidle || sched.stw)
 		gmp__throw("acquirep: p%d has m%d, status %u", p->id, p->m ? p->m->id : -1, p->status);
-	p->status = Prunning;
+	store_relaxed(&p->status, (uint32_t)Prunning);
 	count1(&p->wirings);
 	if (p->ticks == 0) /* left on the way to g0 (stoplockedm); the new owner may not come from there: TK-1 */
 		p->ticks = 1;
@@ -283,7 +283,7 @@ P *gmp__releasep(M *m)
 	P *p = m->p;
 	if (!p || p->m != m || p->status != Prunning)
 		gmp__throw("releasep: m%d", m->id);
-	p->status = Pidle;
+	store_relaxed(&p->status, (uint32_t)Pidle);
 	store_release(&sched.ntransit, sched.ntransit + 1);
 	m->p = NULL;
 	store_release(&p->m, (M *)NULL);
@@ -301,7 +301,7 @@ void gmp__pidleput(P *p)
 		gmp__throw("pidleput: p%d has work", p->id);
 	store_release(&sched.ntransit, sched.ntransit - 1);
 	if (p->id >= sched.procs) { /* procresize has shrunk: this P is no more, its timers are still served */
-		p->status = Pdead;
+		store_relaxed(&p->status, (uint32_t)Pdead);
 		return;
 	}
 	p->link = sched.pidle;
@@ -336,7 +336,7 @@ static P *p_new(int id)
 		return NULL;
 	memset(p, 0, sizeof *p);
 	p->id = id;
-	p->status = Pdead;
+	store_relaxed(&p->status, (uint32_t)Pdead);
 	p->timers.minwhen = INT64_MAX;
 	p->rand = sched.seed + (uint64_t)id * 0x9e3779b97f4a7c15u;
 	return p;
@@ -350,7 +350,7 @@ static void p_begin(P *p)
 	p->stolen = 0;
 	p->stealpause = p->stealafter = 0;
 	p->slicestart = p->freshsince = gmp__os_now();
-	p->status = Pidle;
+	store_relaxed(&p->status, (uint32_t)Pidle);
 	store_release(&sched.ntransit, sched.ntransit + 1);
 	gmp__pidleput(p);
 }

@@ -23,7 +23,7 @@ static void timed_out(M *m, void *arg, uintptr_t seq)
 /* What a foreign thread records before its Sudog can be found by others. */
 void gmp__park_record(G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck)
 {
-	gp->waitreason = reason;
+	store_relaxed(&gp->waitreason, reason);
 	gp->waitobj = obj;
 	gp->waitq = q;
 	store_relaxed(&gp->waitlock, lck);

@@ -151,9 +151,9 @@ static alwaysinline void execute_prep(M *m, P *p, G *gp)
 {
 	gstatus(gp, Grunnable, Grunning);
 #if TSAN_BUILD || ASAN_BUILD
-	gp->ctx.m = &m->sanland; /* gmp__switch_c does the landing's work where the sanitizers see it */
+	store_relaxed(&gp->ctx.m, (void *)&m->sanland); /* read by schedtrace; gmp__switch_c does the landing's work where the sanitizers see it */
 #else
-	gp->ctx.m = m;
+	store_relaxed(&gp->ctx.m, (void *)m);
 #endif
 	store_relaxed(&m->curg, gp);
 	count1(&p->schedtick);
@@ -214,7 +214,7 @@ gmp__sw gmp__park_foreign(M *m, G *gp, uint8_t *unlock);
  * result is what ready's caller left in ctx.ret. */
 static alwaysinline gmp__sw park_sw(M *m, G *gp, uint8_t reason, void *obj, Queue *q, uint8_t *lck)
 {
-	gp->waitreason = reason;
+	store_relaxed(&gp->waitreason, reason);
 	gp->waitobj = obj;
 	gp->waitq = q;
 	store_relaxed(&gp->waitlock, lck);

@@ -195,7 +195,7 @@ G *gmp__globrunqget(P *p, uint32_t max)
 void gmp__spin_begin(M *m)
 {
 	if (!m->spinning) {
-		m->spinning = 1;
+		store_relaxed(&m->spinning, (uint8_t)1);
 		(void)fetch_add_seqcst(&sched.nmspinning, 1u);
 	}
 }
@@ -203,7 +203,7 @@ void gmp__spin_begin(M *m)
 static void spin_end(M *m)
 {
 	if (m->spinning) {
-		m->spinning = 0;
+		store_relaxed(&m->spinning, (uint8_t)0);
 		(void)fetch_add_seqcst(&sched.nmspinning, -1u);
 	}
 }

@@ -67,8 +67,8 @@ static void put_g(G *gp, void *arg)
 	Line *l = arg;
 	bool on = s == Grunning || s == Gsyscall, locked = s != Gdead && (load_relaxed(&gp->flags) & GF_LOCKED);
 	int id = on || locked ? resumer(gp) : -1;
-	put(l, "  G%llu: status=%u(%s)", (unsigned long long)gp->id, s == Gdead ? 6u /* Go's */ : s,
-	        s == Gwaiting ? gmp__waitreason(gp->waitreason) : "");
+	put(l, "  G%llu: status=%u(%s)", (unsigned long long)load_relaxed(&gp->id), s == Gdead ? 6u /* Go's */ : s,
+	        s == Gwaiting ? gmp__waitreason(load_relaxed(&gp->waitreason)) : "");
 	put_id(l, " m=", on ? id : -1);
 	put_id(l, " lockedm=", locked ? id : -1);
 	end(l);
@@ -107,10 +107,10 @@ void gmp__schedtrace(bool detail)
 		P *p = load_relaxed(&m->p);
 		put(&l, "  M%d:", m->id);
 		put_id(&l, " p=", p ? p->id : -1);
-		put_id(&l, " curg=", gp ? (long long)gp->id : -1);
-		put(&l, " mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=%s blocked=%s", m->spinning ? "true" : "false",
-		        m->insyscall ? "true" : "false");
-		put_id(&l, " lockedg=", locked ? (long long)locked->id : -1);
+		put_id(&l, " curg=", gp ? (long long)load_relaxed(&gp->id) : -1);
+		put(&l, " mallocing=0 throwing=0 preemptoff= locks=0 dying=0 spinning=%s blocked=%s", load_relaxed(&m->spinning) ? "true" : "false",
+		        load_relaxed(&m->insyscall) ? "true" : "false");
+		put_id(&l, " lockedg=", locked ? (long long)load_relaxed(&locked->id) : -1);
 		end(&l);
 	}
 	unlock(&sched.lock);

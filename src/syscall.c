@@ -9,19 +9,19 @@ void gmp_blocking_enter(void)
 	if (!m)
 		return;
 	if (m->insyscall) {
-		m->insyscall++;
+		store_relaxed(&m->insyscall, (uint8_t)(m->insyscall + 1));
 		return;
 	}
 	m = enter_m(m);
 	G *gp = m->curg;
 	gstatus(gp, Grunning, Gsyscall);
-	gp->waitreason = WAIT_NONE;
+	store_relaxed(&gp->waitreason, (uint8_t)WAIT_NONE);
 	gp->since = load_relaxed(&sched.coarse_ms);
 	lock(&sched.lock);
 	P *p = gmp__releasep(m);
 	unlock(&sched.lock);
 	(void)fetch_or_seqcst(&m->revoke, RV_LOST);
-	m->insyscall = 1;
+	store_relaxed(&m->insyscall, (uint8_t)1);
 	fetch_add_relaxed(&sched.nhandoffs, 1);
 	gmp__handoffp(p);
 	store_release(&m->land.inrt, 0u);
@@ -32,7 +32,8 @@ void gmp_blocking_leave(void)
 	M *m = getm();
 	if (!m || m->insyscall == 0)
 		return;
-	if (--m->insyscall)
+	store_relaxed(&m->insyscall, (uint8_t)(m->insyscall - 1));
+	if (m->insyscall)
 		return;
 	m = enter_m(m);
 	leave(m);

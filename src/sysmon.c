@@ -43,7 +43,7 @@ static bool retake(P *p, uint64_t tick)
 	}
 	lock(&sched.lock);
 	store_release(&p->m, (M *)NULL);
-	p->status = Pidle;
+	store_relaxed(&p->status, (uint32_t)Pidle);
 	store_release(&sched.ntransit, sched.ntransit + 1);
 	unlock(&sched.lock);
 	m->longslice = 1;
