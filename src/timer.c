@@ -68,7 +68,7 @@ static bool grow(Timers *ts)
 {
 	uint32_t cap = ts->cap ? ts->cap * 2 : 16;
 	if (!resize(&ts->heap, cap * sizeof *ts->heap) || !resize(&ts->pos, cap * sizeof *ts->pos) ||
-	        !resize(&ts->timer, cap * sizeof *ts->timer))
+	        !resize(&ts->timer, cap * sizeof(Timer *)))
 		return false; /* what has grown is used next time */
 	for (uint32_t i = ts->cap; i < cap; i++)
 		ts->pos[i] = i + 1 < cap ? i + 2 : 0;
