@@ -242,6 +242,7 @@ static void emfile_main(void *arg)
 	struct sockaddr_in a;
 	socklen_t len = sizeof a;
 	check_int(getsockname(s.listener, (struct sockaddr *)&a, &len), 0);
+	until_waiting(1); /* accept(2) holds a descriptor number while it looks for a connection */
 	check_int(getrlimit(RLIMIT_NOFILE, &old), 0);
 	low = old;
 	low.rlim_cur = (rlim_t)fd + 10;
