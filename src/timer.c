@@ -55,21 +55,24 @@ static void siftdown(Timers *ts, uint32_t i, TimerSlot s)
 
 static void set_min(Timers *ts) { store_release(&ts->minwhen, ts->n ? ts->heap[0].when : INT64_MAX); }
 
-static bool resize(void *array, size_t bytes)
-{
-	void **a = array;
-	void *p = gmp__os_inject_failure() ? NULL : realloc(*a, bytes);
-	if (p)
-		*a = p;
-	return p != NULL;
-}
+static void *resized(void *p, size_t bytes) { return gmp__os_inject_failure() ? NULL : realloc(p, bytes); }
 
 static bool grow(Timers *ts)
 {
 	uint32_t cap = ts->cap ? ts->cap * 2 : 16;
-	if (!resize(&ts->heap, cap * sizeof *ts->heap) || !resize(&ts->pos, cap * sizeof *ts->pos) ||
-	        !resize(&ts->timer, cap * sizeof(Timer *)))
-		return false; /* what has grown is used next time */
+	/* What has grown when the next one does not is used next time. */
+	TimerSlot *heap = resized(ts->heap, cap * sizeof *heap);
+	if (!heap)
+		return false;
+	ts->heap = heap;
+	uint32_t *pos = resized(ts->pos, cap * sizeof *pos);
+	if (!pos)
+		return false;
+	ts->pos = pos;
+	Timer **timer = resized(ts->timer, cap * sizeof(Timer *));
+	if (!timer)
+		return false;
+	ts->timer = timer;
 	for (uint32_t i = ts->cap; i < cap; i++)
 		ts->pos[i] = i + 1 < cap ? i + 2 : 0;
 	ts->free = ts->cap + 1;
