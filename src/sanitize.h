@@ -32,6 +32,22 @@ static inline bool gmp__san_on_valgrind(void)
 /* A function that reads memory which is not its own business (another stack, possibly live or poisoned). */
 #define gmp__san_ignore __attribute__((no_sanitize("address", "thread")))
 
+/* ---- signal handlers ----
+ * TSan wraps handlers: it puts off the ones of threads that are not in a call that it knows to block, and runs them on a
+ * copy of the context. A handler that edits the thread's mask (SG-1) is installed past it, and calls nothing that it
+ * intercepts. */
+#if TSAN_BUILD && defined(__GLIBC__)
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+extern int __sigaction(int sig, const struct sigaction *sa, struct sigaction *old); /* glibc: sigaction itself */
+#define gmp__san_sigaction __sigaction
+#define gmp__san_kill(pid, sig) syscall(SYS_kill, pid, sig)
+#else
+#define gmp__san_sigaction sigaction
+#define gmp__san_kill kill
+#endif
+
 /* ---- stacks ---- */
 
 /* A slot is bound for the first time. It is never deregistered: slots live as long as the process (ST-1). */

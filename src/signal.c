@@ -26,13 +26,13 @@
 static uint8_t installed[NSIG]; /* guarded by lck */
 static Lock lck;
 
-static void forward(int sig, siginfo_t *info, void *uctx)
+static gmp__san_ignore void forward(int sig, siginfo_t *info, void *uctx)
 {
 	(void)info;
 	int e = errno;
 	ucontext_t *uc = uctx;
 	(void)sigaddset(&uc->uc_sigmask, sig); /* SG-1 */
-	(void)kill(getpid(), sig);
+	(void)gmp__san_kill(getpid(), sig);
 	errno = e;
 }
 
@@ -42,13 +42,13 @@ static outofline int catch(int sig)
 	struct sigaction sa, old;
 	int e = errno, r = 0;
 	memset(&sa, 0, sizeof sa);
-	if (sigaction(sig, NULL, &old) != 0) {
+	if (gmp__san_sigaction(sig, NULL, &old) != 0) {
 		r = -errno;
 	} else if (!(old.sa_flags & SA_SIGINFO) || old.sa_sigaction != forward) {
 		sa.sa_sigaction = forward;
 		(void)sigfillset(&sa.sa_mask);
 		sa.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK | (old.sa_flags & (SA_NOCLDSTOP | SA_NOCLDWAIT));
-		r = sigaction(sig, &sa, NULL) ? -errno : 0;
+		r = gmp__san_sigaction(sig, &sa, NULL) ? -errno : 0;
 	}
 	errno = e;
 	return r;
