@@ -55,7 +55,8 @@ typedef void gmp_fn(void *arg);
 typedef struct gmp_config {
 	int procs;         /* Ps, 1..1024; 0: GMP_PROCS, else CPUs of the affinity mask, limited by the tightest cgroup quota */
 	int max_threads;   /* most OS threads, at least 2; 0: 10000. At the limit nothing is handed off, said once on stderr */
-	size_t stack_size; /* reservation of a coroutine's stack in bytes, 16 KiB..1 GiB, rounded up to a power of two; 0: 256 KiB */
+	size_t stack_size; /* reservation of a coroutine's stack in bytes, 16 KiB..1 GiB, rounded up to a power of two; from 32
+	                    * pages on the lowest two are part of its guard; 0: 256 KiB */
 	uint64_t seed;     /* of every random choice (steal order, select); 0: from the system */
 	uint64_t reserved[4]; /* must be 0 */
 } gmp_config;
@@ -113,7 +114,9 @@ typedef struct gmp_attr {
 	uint64_t reserved[4]; /* must be 0 */
 } gmp_attr;
 
-/* Queue a new coroutine; it never runs before the caller blocks, yields or is on another P. Any thread.
+/* Queue a new coroutine; it does not run before the caller blocks or yields, or on another P. A coroutine that has 1024
+ * new ones waiting on its P yields here, when the call's work is done, so that it does not run ahead of them without
+ * bound (GMP_DEBUG=runahead=0: never). Any thread.
  * 0; -EINVAL fn NULL or bad size; -ENOMEM; -ESRCH no runtime; -ENOTSUP in a forked child; -ECANCELED the runtime ends. */
 int gmp_spawn(gmp_fn *fn, void *arg);
 /* fn gets a copy of args[0..size) that lives as long as the coroutine, aligned to 16; size up to 1024, else -EINVAL. */

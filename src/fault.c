@@ -166,7 +166,7 @@ void gmp__fault_overflow(const Stack *s, const char *how)
 	put(&t, "-");
 	put_address(&t, (uintptr_t)gmp__stack_hi(s));
 	put(&t, " (");
-	put_number(&t, stack_size(s) >> 10, 10);
+	put_number(&t, stack_reserved(s) >> 10, 10);
 	put(&t, " KiB reserved); raise gmp_attr.stack_size or gmp_config.stack_size");
 	if (how) {
 		put(&t, " (");

@@ -190,16 +190,23 @@ static int spawn_refused(void)
 	return load_relaxed(&sched.hints) & HINT_ENDING ? -ECANCELED : 0;
 }
 
-/* gp is complete. */
-static alwaysinline void submit_new(M *m, P *p, G *gp)
+/* gp is complete. True: the spawner has run ahead (RA-1). */
+static alwaysinline bool submit_new(M *m, P *p, G *gp)
 {
 	gstatus(gp, Gidle, Grunnable);
 	count1(&p->nspawned);
 	queue_push_tail(&p->fresh.q, &gp->sg.link);
 	store_relaxed(&p->fresh.n, p->fresh.n + 1);
+	bool ahead = p->fresh.n >= sched.runahead;
 	if (unlikely(load_relaxed(&sched.hints)))
 		gmp__wakep_hint(m, p);
+	return ahead;
 }
+
+/* RA-1 A spawner yields when so many coroutines that never ran are queued on its P: a loop of spawns then needs memory
+ * for those that are alive at once, not for all, and that memory is still in the caches when they run. The last thing
+ * that a spawn does: no lock is held, and the new one may have ended when it returns. */
+static outofline void run_ahead(void) { (void)finish_sw(gmp__yield()); }
 
 /* False: the last coroutine has ended in this moment, nobody would run gp. */
 static bool submit_foreign(G *gp)
@@ -252,8 +259,10 @@ static alwaysinline int spawn_now(M *m, G **out, gmp_fn *fn, void *arg, void *pc
 		*out = gp;
 	}
 	newid(p, gp);
-	submit_new(m, p, gp);
+	bool ahead = submit_new(m, p, gp);
 	leave(m);
+	if (unlikely(ahead))
+		run_ahead();
 	return 0;
 }
 
@@ -337,9 +346,10 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
 		*out = gp;
 	if (grp)
 		gmp__group_add(grp, gp);
+	bool ahead = false;
 	if (p) {
 		newid(p, gp);
-		submit_new(m, p, gp);
+		ahead = submit_new(m, p, gp) && m->curg; /* not the first one, by g0 */
 	} else if (!submit_foreign(gp)) {
 		if (grp)
 			gmp__group_remove(grp, gp);
@@ -347,6 +357,8 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
 		goto fail;
 	}
 	leave(m);
+	if (ahead)
+		run_ahead();
 	return 0;
 nomem:
 	e = -ENOMEM;
@@ -383,7 +395,7 @@ bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x)
 	gp->spawnpc = (void *)fn;
 	gp->waitobj = x;
 	newid(p, gp);
-	submit_new(m, p, gp);
+	(void)submit_new(m, p, gp);
 	return true;
 }
 

@@ -127,6 +127,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 	(void)pthread_sigmask(SIG_BLOCK, NULL, &sched.sigmask);
 	sched.seed = cfg->seed ? cfg->seed : gmp__os_random();
 	sched.maxm = cfg->max_threads ? cfg->max_threads : 10000;
+	sched.runahead = gmp__debug.runahead > 0 ? (uint32_t)min_i64(gmp__debug.runahead, UINT32_MAX) : UINT32_MAX;
 	sched.ticksinit = gmp__debug.checkfp ? 1 /* g0 looks at each switch */ :
 	                  gmp__debug.tick > 0 ? (uint32_t)min_i64(gmp__debug.tick, 1 << 30) : 61;
 	sched.embedded = embedded;

@@ -291,6 +291,7 @@ enum { ST_DOWN, ST_UP, ST_FORKED };
 struct Sched {
 	/* read by everyone, written rarely */
 	uint32_t hints;
+	uint32_t runahead; /* debug variable, UINT32_MAX: never; constant during a run */
 	uint8_t solo;      /* one P, and no foreign thread ever took part: object locks are not needed (SOLO-1, p.c) */
 	uint8_t embedded;  /* gmp_start: the end of the last G does not end the run */
 	uint8_t multi;     /* more than one P: spinning makes sense */

@@ -75,6 +75,7 @@ static struct {
 } g;
 
 uintptr_t gmp__stack_hot = STACK_GUARDED;
+size_t gmp__stack_inset;
 
 static uint32_t class_of(size_t size)
 {
@@ -87,7 +88,6 @@ static uint32_t class_of(size_t size)
 	return c;
 }
 
-static inline size_t class_size(uint32_t c) { return (size_t)1 << (STACK_MIN_SHIFT + c); }
 static inline uint32_t stack_class(const Stack *s) { return (uint32_t)(s->bits & STACK_CLASS); }
 
 int gmp__stack_init(size_t default_size)
@@ -96,6 +96,7 @@ int gmp__stack_init(size_t default_size)
 		default_size = STACK_DEFAULT_SIZE;
 	if (default_size < (size_t)1 << STACK_MIN_SHIFT || default_size > MAX_SIZE)
 		return -EINVAL;
+	gmp__stack_inset = (GUARD_PAGES - 1) * gmp__os_pagesize();
 	g.dflt = class_of(default_size);
 	/* Unguarded stacks always take the slow path, for their canary. */
 	gmp__stack_hot = g.dflt | STACK_GUARDED;
@@ -225,7 +226,7 @@ int64_t gmp__stack_age(int64_t now)
 static Arena *arena_new(uint32_t c, size_t bytes)
 {
 	size_t page = gmp__os_pagesize();
-	size_t stride = class_size(c) + GUARD_PAGES * page;
+	size_t stride = stack_class_size(c) + GUARD_PAGES * page;
 	size_t n = bytes / stride;
 	if (n == 0)
 		n = 1;
@@ -289,7 +290,7 @@ static Stack *bind_slot(Arena *a, uint32_t c, uint32_t first, uint32_t n)
 		Stack *s = &a->slots[first + i];
 		s->next = i + 1 < n ? s + 1 : NULL;
 		store_relaxed(&s->bits, ((uintptr_t)hi - colour * CACHELINE) | c | (i < guarded ? STACK_GUARDED : 0));
-		gmp__san_stack_new(hi - class_size(c), hi);
+		gmp__san_stack_new(hi - stack_class_size(c), hi);
 	}
 	return &a->slots[first];
 }
@@ -304,7 +305,7 @@ Stack *gmp__stack_find(uintptr_t addr, bool *in_guard)
 		uintptr_t bits = load_relaxed(&s->bits);
 		if (bits == 0)
 			return NULL;
-		*in_guard = off % a->stride < a->stride - class_size((uint32_t)(bits & STACK_CLASS));
+		*in_guard = off % a->stride < a->stride - stack_class_size((uint32_t)(bits & STACK_CLASS));
 		return s;
 	}
 	return NULL;

@@ -2,9 +2,11 @@
  * stack.h - coroutine stacks: reservations of address space that the kernel commits page by page. Slots are carved from
  * arenas, each behind a guard; freed ones are reused last-in first-out, first per P, then from one list a size class.
  *
- * A slot, low to high:   | guard | reservation (a power of two: the size class) ... initial SP | colour, < 1 KiB |
- * The guard is no part of the reservation, and an odd number of pages: so the stride between slots is an odd number of
- * pages, and the tops of neighbours fall into different TLB sets as well as (by their colour) different cache sets.
+ * A slot, low to high:   | guard | usable ... initial SP | colour, < 1 KiB |
+ * The reservation is a power of two, the size class. Of a large one (32 pages and more) the lowest two pages are guard
+ * and only the third guard page comes on top, which saves 16 bytes of page tables a coroutine; a small one has all of
+ * its guard on top. Either way the stride between slots is an odd number of pages, and the tops of neighbours fall into
+ * different TLB sets as well as (by their colour) different cache sets.
  *
  * ST-1 Arenas and the records of their slots are never unmapped or moved: a Stack * stays valid, and gmp__stack_find
  *      needs no lock.
@@ -12,7 +14,7 @@
  *      list. Only who took it from there writes its `next`; `bits` never changes after carving.
  * ST-3 Nothing here writes to stack memory, and nothing reads it but the canary check: links and sizes live in the side
  *      table. So a slot that was never run on has no page, and a free one costs nothing to keep or to hand on.
- * ST-4 Below each reservation lies a guard (STACK_GUARDED) or memory that no frame of a healthy coroutine touches and
+ * ST-4 Below the usable part lies a guard (STACK_GUARDED) or memory that no frame of a healthy coroutine touches and
  *      that therefore reads as zero (the canary). */
 #ifndef GMP_STACK_H
 #define GMP_STACK_H
@@ -47,6 +49,14 @@ typedef struct StackCache {
 	uint32_t frees;
 } StackCache;
 
+/* Guard pages that are part of a large reservation, in bytes. */
+extern hidden size_t gmp__stack_inset;
+static inline size_t stack_class_size(uint32_t c) /* usable */
+{
+	size_t size = (size_t)1 << (STACK_MIN_SHIFT + c);
+	return size >= 16 * gmp__stack_inset ? size - gmp__stack_inset : size;
+}
+
 /* Kind (class | guarded) of the stacks that go through the caches without a further look. */
 extern hidden uintptr_t gmp__stack_hot;
 
@@ -80,8 +90,9 @@ void gmp__stack_stats(uint64_t *stacks, uint64_t *idle, uint64_t *bytes);
 Stack *gmp__stack_find(uintptr_t addr, bool *in_guard);
 
 static inline char *stack_sp(const Stack *s) { return (char *)(s->bits & STACK_SP_MASK); }
-static inline size_t stack_size(const Stack *s) { return (size_t)1 << (STACK_MIN_SHIFT + (s->bits & STACK_CLASS)); }
-/* The reservation: lowest usable address, and the first address above. */
+static inline size_t stack_reserved(const Stack *s) { return (size_t)1 << (STACK_MIN_SHIFT + (s->bits & STACK_CLASS)); }
+static inline size_t stack_size(const Stack *s) { return stack_class_size((uint32_t)(s->bits & STACK_CLASS)); }
+/* Lowest usable address, and the first address above. */
 static inline char *gmp__stack_hi(const Stack *s)
 {
 	return (char *)(((s->bits & STACK_SP_MASK) + STACK_COLOUR_SPAN - 1) & ~(uintptr_t)(STACK_COLOUR_SPAN - 1));

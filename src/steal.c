@@ -124,7 +124,7 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool last, 
 {
 	Loot l = {0, 0, false};
 	uint32_t fresh = load_relaxed(&v->fresh.n), runq = load_relaxed(&v->runq.n);
-	bool stands = dt && ticks == 0; /* it computes, or does not run at all */
+	bool stands = dt && ticks == 0 && now >= p->stealafter; /* it computes, or does not run at all */
 	uint32_t most = p->stealpause && !stands ? STEAL_PROBE : STEAL_MAX;
 	bool may = stands || now >= p->stealafter;
 	if (stands ? fresh > 0 : may && fresh > 1)

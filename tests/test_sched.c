@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_sched.c - the runtime and its coroutines as a user sees them: runs, spawn, join, yield, sleep, P count, hogs. */
 #include "testutil.h"
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -901,6 +902,42 @@ static void stack_sizes(void *arg)
 		check_int(gmp_join(g[i]), 0);
 }
 
+static atomic_uint have_run;
+static void runs(void *arg)
+{
+	(void)arg;
+	atomic_fetch_add(&have_run, 1);
+}
+
+/* RA-1: whoever only spawns does not get further ahead than that, in whichever way it spawns. */
+static void spawner(void *arg)
+{
+	(void)arg;
+	const char *switches = getenv("GMP_DEBUG");
+	unsigned n = 0, most = switches && strstr(switches, "runahead=0") ? UINT_MAX : 1024;
+	gmp_waitgroup wg = {0};
+	atomic_store(&have_run, 0);
+	while (n < 8000) {
+		gmp_g *g;
+		switch (n++ % 4) {
+		case 0: check_int(gmp_spawn(runs, NULL), 0); break;
+		case 1: check_int(gmp_spawn_copy(runs, &n, sizeof n), 0); break;
+		case 2: check_int(gmp_waitgroup_spawn(&wg, runs, NULL), 0); break;
+		default:
+			check_int(gmp_spawn_attr(&g, NULL, runs, NULL), 0);
+			check_int(gmp_detach(g), 0);
+		}
+		check(n - atomic_load(&have_run) <= most);
+	}
+	check_int(gmp_waitgroup_wait(&wg), 0);
+}
+
+static void spawners_do_not_run_ahead(void **state)
+{
+	(void)state;
+	run_on(1, spawner, NULL);
+}
+
 static void stacks_have_the_size_asked_for(void **state)
 {
 	(void)state;
@@ -982,6 +1019,7 @@ int main(void)
 		cmocka_unit_test(stop_has_a_deadline),
 		cmocka_unit_test(shutdown_ends_a_run),
 		cmocka_unit_test(a_shutdown_misses_nobody),
+		cmocka_unit_test(spawners_do_not_run_ahead),
 		cmocka_unit_test(stacks_have_the_size_asked_for),
 		cmocka_unit_test(a_trim_takes_what_parked_coroutines_need_no_more),
 	};
