@@ -22,11 +22,12 @@ static void echo(int fd, void *arg)
 	char buf[2048]; /* with the rest of the frame within one page: all that an idle client costs */
 
 	(void)arg;
-	for (;;) {
-		ssize_t n = gmp_read_until(fd, buf, sizeof buf, gmp_now() + IDLE_TIMEOUT);
+	for (int64_t now = gmp_now();;) {
+		ssize_t n = gmp_read_until(fd, buf, sizeof buf, now + IDLE_TIMEOUT);
 		if (n <= 0) /* end of stream, a reset, silence for too long, or the server stops */
 			return;
-		if (gmp_write_all(fd, buf, (size_t)n, gmp_now() + WRITE_TIMEOUT) != n)
+		now = gmp_now();
+		if (gmp_write_all(fd, buf, (size_t)n, now + WRITE_TIMEOUT) != n)
 			return;
 	}
 }

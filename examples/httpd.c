@@ -39,6 +39,7 @@ struct conn {
 	size_t in_start, in_len;  /* bytes [start, len) of `in` wait to be looked at */
 	size_t out_len;           /* replies not sent yet: those to pipelined requests leave together */
 	int64_t request_deadline; /* of the request that has come in part; 0: there is none */
+	int64_t now;              /* when the last output began */
 	time_t date_at;           /* when `date` was true */
 	char date[32];
 	char small_in[1024];
@@ -52,7 +53,10 @@ static bool flush(struct conn *c)
 	size_t n = c->out_len;
 
 	c->out_len = 0;
-	return n == 0 || gmp_write_all(c->fd, c->out, n, gmp_now() + WRITE_TIMEOUT) == (ssize_t)n;
+	if (n == 0)
+		return true;
+	c->now = gmp_now();
+	return gmp_write_all(c->fd, c->out, n, c->now + WRITE_TIMEOUT) == (ssize_t)n;
 }
 
 /* Room for `n` bytes in `out`, n being at most sizeof small_out. */
@@ -280,7 +284,7 @@ static bool fill(struct conn *c, bool within_request)
 	}
 
 	if (!within_request)
-		deadline = gmp_now() + IDLE_TIMEOUT;
+		deadline = c->now + IDLE_TIMEOUT;
 	else if (c->request_deadline)
 		deadline = c->request_deadline;
 	else
@@ -379,6 +383,7 @@ static void connection(int fd, void *arg)
 	c.out_cap = sizeof c.small_out;
 	c.in_start = c.in_len = c.out_len = 0;
 	c.request_deadline = 0;
+	c.now = gmp_now();
 	c.date_at = 0;
 	c.date[0] = '\0';
 

@@ -109,8 +109,10 @@ static alwaysinline G *picknext(P *p)
 	}
 	if (p->runq.q.head)
 		return runq_get(&p->runq);
-	if (p->fresh.q.head)
+	if (p->fresh.q.head) {
+		p->ranfresh = true;
 		return runq_getnewest(&p->fresh);
+	}
 	return NULL;
 }
 

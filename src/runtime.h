@@ -200,6 +200,7 @@ struct P {
 	uint64_t nextid, idend;
 	int64_t now;       /* clock at the last visit to g0 */
 	int64_t slicestart; /* when the oldest of the fresh queue were last moved to runq */
+	bool ranfresh;     /* one of the fresh queue was dispatched since g0 last looked round */
 	int64_t freshsince; /* when the fresh queue was last seen empty */
 	uint64_t rand;
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */

@@ -23,6 +23,10 @@
 
 Sched gmp__sched;
 
+enum { FRESH_SHARE = 16 }; /* FQ-2 */
+/* Taken from the global queue at a look round. Not one, as in Go, whose local queues are short: behind a queue that never
+ * drains, 400 Gs that sysmon had found ready in the network waited for a third of a second. */
+enum { GLOBRUNQ_SHARE = 32 };
 static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 static const int64_t NETPOLL_BUSY_NS = 50 * 1000; /* busy Ps look at the network this often at most */
 
@@ -352,11 +356,13 @@ static bool idle(M *m)
 	}
 }
 
-/* Newest first must not starve the oldest for ever: each time slice some of them queue up behind those that have run, the
- * more the longer the fresh queue has not been empty. Not all of them: a fork-join tree would turn breadth-first. */
-static void age_fresh(P *p, int64_t now)
+/* Newest first must not starve the oldest for ever: some of them queue up behind those that have run. Not all of them, a
+ * fork-join tree would turn breadth-first:
+ *   FQ-1 each time slice a few, the more the longer the fresh queue has not been empty;
+ *   FQ-2 FRESH_SHARE of them at each look round, if since the last one all that ran had run before. So it is in a busy
+ *        server, where the fresh ones are new connections. */
+static void age_fresh(P *p, int64_t k)
 {
-	int64_t k = 1 + (now - p->freshsince) / FRESH_AGE_NS;
 	G *gp;
 	while (k-- > 0 && (gp = runq_get(&p->fresh)))
 		runq_put(&p->runq, gp);
@@ -397,15 +403,18 @@ static G *findrunnable(M *m)
 				p->freshsince = now;
 			if (now - p->slicestart >= gmp__debug.slice * 1000) {
 				p->slicestart = now;
-				age_fresh(p, now);
+				age_fresh(p, 1 + (now - p->freshsince) / FRESH_AGE_NS);
+			} else if (!p->ranfresh) {
+				age_fresh(p, FRESH_SHARE);
 			}
+			p->ranfresh = false;
 			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > NETPOLL_BUSY_NS &&
 			        !load_relaxed(&sched.polling)) {
 				Queue q = {NULL, NULL};
 				store_relaxed(&sched.lastpoll, now);
 				gmp__injectlist(m, &q, gmp__netpoll(&q, 0));
 			}
-			if ((gp = gmp__globrunqget(p, 1)))
+			if ((gp = gmp__globrunqget(p, GLOBRUNQ_SHARE)))
 				return gp;
 			if ((gp = runq_get(&p->runq))) { /* before runnext: a pair that readies each other starves nobody */
 				G *next = p->runnext;
