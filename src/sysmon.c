@@ -5,8 +5,8 @@
  * No signal, no interruption: the M keeps its coroutine and goes on; it finds its P gone at its next runtime call (PO-5).
  *   SM-1 A P is retaken if one dispatch has lasted a time slice while something waits and no P is idle; earlier, if its
  *        thread sleeps in the kernel and has used (nearly) no CPU time meanwhile: then it is blocked.
- *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while timers are pending, or some Ps
- *        are idle and some not: WK-4), and without limit (but for the ageing of stacks) while all Ps have been idle for 20 ms;
+ *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while a timer will be due in that
+ *        time, or some Ps are idle and some not: WK-4), and without limit (but for the ageing of stacks) while all Ps have been idle for 20 ms;
  *        acquirep wakes it then.
  *   SM-4 Ms ask the kernel for short slices, those who lost their P while they computed for the usual ones: so the M that
  *        wakes up for a socket or a timer gets the CPU from them at once, not at the next tick. Each has its share.
@@ -17,7 +17,8 @@
 enum { DELAY_MIN = 20 * 1000, DELAY_MAX = 10 * 1000 * 1000, DELAY_TIMERS = 2 * 1000 * 1000, QUIET_ROUNDS = 50 };
 static const int64_t DEEP_AFTER_NS = 20 * 1000 * 1000;
 static const int64_t AGE_EVERY_NS = 1000 * 1000 * 1000;
-static const int64_t NETPOLL_STALE_NS = 1000 * 1000; /* of Ps that do not switch; others look by themselves */
+/* How old the last look at the network may be: beside an M that does not switch, and in general. */
+static const int64_t NETPOLL_STALE_NS = 1000 * 1000, NETPOLL_OLD_NS = 10 * 1000 * 1000;
 static const int64_t BLOCKED_NS = 100 * 1000; /* shortest observation from which "uses no CPU" is concluded */
 static const int64_t RETAKE_PATIENCE_NS = 50 * 1000;
 
@@ -131,10 +132,10 @@ static Seen look(int64_t now)
 	return r;
 }
 
-static bool poll_stale(int64_t now)
+static bool poll_stale(int64_t now, bool stands)
 {
 	if (!load_relaxed(&sched.waitersnet) || load_relaxed(&sched.polling) ||
-	        now - load_relaxed(&sched.lastpoll) <= NETPOLL_STALE_NS)
+	        now - load_relaxed(&sched.lastpoll) <= (stands ? NETPOLL_STALE_NS : NETPOLL_OLD_NS))
 		return false;
 	store_relaxed(&sched.lastpoll, now);
 	Queue q = {NULL, NULL};
@@ -188,13 +189,14 @@ static void *sysmon(void *arg)
 			ages = now + AGE_EVERY_NS;
 		gmp__m_reap();
 		seen = look(now);
-		if (poll_stale(now))
+		if (poll_stale(now, seen.stands))
 			seen = look(now); /* for whom a P is wanted now */
 		if (seen.did) {
 			delay = DELAY_MIN;
 			quiet = 0;
 		} else if (++quiet > QUIET_ROUNDS) {
-			int64_t max = !allidle && (due != INT64_MAX || load_relaxed(&sched.npidle)) ? DELAY_TIMERS : DELAY_MAX;
+			bool soon = !allidle && (due - now < DELAY_MAX || load_relaxed(&sched.npidle));
+			int64_t max = soon ? DELAY_TIMERS : DELAY_MAX;
 			delay = min_i64(delay * 2, max);
 		}
 	}
