@@ -114,9 +114,10 @@ typedef struct gmp_attr {
 	uint64_t reserved[4]; /* must be 0 */
 } gmp_attr;
 
-/* Queue a new coroutine; it does not run before the caller blocks or yields, or on another P. A coroutine that has 1024
- * new ones waiting on its P yields here, when the call's work is done, so that it does not run ahead of them without
- * bound (GMP_DEBUG=runahead=0: never). Any thread.
+/* Queue a new coroutine; it does not run before the caller blocks or yields, or on another P. But when 1024 that have not
+ * begun wait on the caller's P, the newest runs first and the caller after it: nobody runs ahead of his coroutines without
+ * bound. So for a coroutine this is a call that may block, as gmp_yield (GMP_DEBUG=runahead=0: never); the same holds for
+ * the other ways to spawn. Any thread.
  * 0; -EINVAL fn NULL or bad size; -ENOMEM; -ESRCH no runtime; -ENOTSUP in a forked child; -ECANCELED the runtime ends. */
 int gmp_spawn(gmp_fn *fn, void *arg);
 /* fn gets a copy of args[0..size) that lives as long as the coroutine, aligned to 16; size up to 1024, else -EINVAL. */
@@ -155,7 +156,7 @@ void gmp_lock_thread(void);
 void gmp_unlock_thread(void);
 
 /* Around code that will block the thread: the P goes to another thread at once. Between the two the coroutine must not
- * call anything else of this header. Nests. No effect on a foreign thread. Undeclared blocking is noticed too, 10 ms later. */
+ * call anything else of this header. Nests. No effect on a foreign thread. Undeclared blocking is noticed too, within 15 ms. */
 void gmp_blocking_enter(void);
 void gmp_blocking_leave(void);
 /* The same around fn(arg). 0; -EINVAL fn NULL; -ECANCELED (fn not called) the coroutine is cancelled. Any thread. */

@@ -14,7 +14,7 @@
 	X(guardbudget, -1, "most mprotect guards; -1: as many as take half of vm.max_map_count") \
 	X(colour, 1, "0: no colouring of stack tops") \
 	X(lazystack, 1, "0: bind the stack at spawn") \
-	X(runahead, 1024, "0: a spawner never yields; else once so many Gs of its P have not begun") \
+	X(runahead, 1024, "0: no; else spawners wait for the newest when so many Gs of their P have not begun") \
 	X(runnext, 1, "0: a readied coroutine goes to the tail of the queue") \
 	X(steal, 1, "0: no stealing") \
 	X(request, 1, "0: steal by force at once, without asking first") \

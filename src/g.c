@@ -203,10 +203,24 @@ static alwaysinline bool submit_new(M *m, P *p, G *gp)
 	return ahead;
 }
 
-/* RA-1 A spawner yields when so many coroutines that never ran are queued on its P: a loop of spawns then needs memory
- * for those that are alive at once, not for all, and that memory is still in the caches when they run. The last thing
- * that a spawn does: no lock is held, and the new one may have ended when it returns. */
-static outofline void run_ahead(void) { (void)finish_sw(gmp__yield()); }
+/* RA-1 When sched.runahead coroutines that never ran are queued on its P, a spawner queues as the second newest of them
+ * and lets the newest run: a loop of spawns then needs memory for those that are alive at once, not for all, and that
+ * memory is still in the caches. Not a yield, which would let all of them begin: wide trees would turn breadth-first. The
+ * last thing that a spawn does: no lock is held, and the new one may have ended when it returns. */
+static outofline void run_ahead(void)
+{
+	M *m = enter();
+	P *p = m->p;
+	G *gp = m->curg, *newest = runq_getnewest(&p->fresh);
+	if (!newest) { /* stolen meanwhile */
+		leave(m);
+		return;
+	}
+	gstatus(gp, Grunning, Grunnable);
+	runq_put(&p->fresh, gp);
+	runq_put(&p->fresh, newest);
+	(void)finish_sw(switch_away(m, p, gp, &m->dummy));
+}
 
 /* False: the last coroutine has ended in this moment, nobody would run gp. */
 static bool submit_foreign(G *gp)

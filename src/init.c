@@ -27,7 +27,10 @@ static void forget(G *gp, void *arg)
 static void fork_child(void)
 {
 	sched.lock.key = sched.foreign.key = runlock.key = 0; /* of threads that do not exist here */
+	gmp__local_fork_child();
+	gmp__signal_fork_child();
 	in_run = false;
+	sched.nhold = 0;
 	if (sched.state == ST_DOWN)
 		return;
 	sched.state = ST_FORKED;

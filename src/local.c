@@ -64,6 +64,8 @@ int gmp_key_delete(gmp_key key)
 	return ok ? 0 : -EINVAL;
 }
 
+void gmp__local_fork_child(void) { slotlock.key = 0; }
+
 static G *self(void)
 {
 	M *m = getm();

@@ -184,7 +184,7 @@ typedef struct RunQ {
 struct P {
 	G *runnext;        /* readied last: runs next, in the time slice of its waker */
 	RunQ runq;         /* Gs that have run before, first in first out */
-	RunQ fresh;        /* Gs that never ran, last in first out: few live stacks in fork-join trees */
+	RunQ fresh;        /* Gs that never ran (and spawners who wait for theirs, RA-1), last in first out: few live stacks in fork-join trees */
 	uint32_t ticks;    /* switches until the next visit to g0 (clock, timers, network, global queue); TK-1: never 0 when a G
 	                    * is dispatched, it is counted down before it is looked at */
 	uint64_t schedtick; /* dispatches: sysmon compares */
@@ -196,11 +196,12 @@ struct P {
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
 	P *stolenfrom;
-	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
+	int64_t stealpause, stealafter; /* no thefts before stealafter */
 	uint64_t nextid, idend;
 	int64_t now;       /* clock at the last visit to g0 */
-	int64_t slicestart; /* when the oldest of the fresh queue were last moved to runq */
-	bool ranfresh;     /* one of the fresh queue was dispatched since g0 last looked round */
+	int64_t slicestart; /* FQ-1 */
+	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
+	bool ranfresh;
 	int64_t freshsince; /* when the fresh queue was last seen empty */
 	uint64_t rand;
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
@@ -383,6 +384,10 @@ int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y);
 /* local.c */
 void gmp__g_atexit(G *gp);                   /* a G with a GExt ends, in user mode: destructors of its keys, leaving its group */
 void gmp__keys_end(GExt *x);
+void gmp__local_fork_child(void); /* who held the lock may not exist in the child */
+
+/* signal.c */
+void gmp__signal_fork_child(void); /* likewise */
 
 /* group.c */
 void gmp__group_add(gmp_group *grp, G *gp);  /* in the runtime; gp is new */

@@ -12,8 +12,9 @@
  *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
  *   WK-4 What is queued at a P whose M switches often is likely to be run by that M itself within a microsecond. Wake-ups
  *        for such are left out, the longer the more often they turned out to be vain (lonewait), but not beyond a tick of the
- *        coarse clock. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped switching, or switches too
- *        slowly for what is queued.
+ *        coarse clock. An idler leaves such work alone, too, and after a theft that did not pay, for a while (1 ms at most),
+ *        the new Gs of a P that stands: a spawner looks like that. sysmon wakes somebody if the M stopped switching, or
+ *        switches too slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
  *   TM-1 see timer.c; the sleeper's half is idle_poll here.
  * Model: tests/model_wake.c. */
@@ -23,7 +24,7 @@
 
 Sched gmp__sched;
 
-enum { FRESH_SHARE = 16 }; /* FQ-2 */
+enum { FRESH_SHARE = 16, FRESH_ROUND = 50 }; /* FQ-2 */
 /* Taken from the global queue at a look round. Not one, as in Go, whose local queues are short: behind a queue that never
  * drains, 400 Gs that sysmon had found ready in the network waited for a third of a second. */
 enum { GLOBRUNQ_SHARE = 32 };
@@ -359,8 +360,8 @@ static bool idle(M *m)
 /* Newest first must not starve the oldest for ever: some of them queue up behind those that have run. Not all of them, a
  * fork-join tree would turn breadth-first:
  *   FQ-1 each time slice a few, the more the longer the fresh queue has not been empty;
- *   FQ-2 FRESH_SHARE of them at each look round, if since the last one all that ran had run before. So it is in a busy
- *        server, where the fresh ones are new connections. */
+ *   FQ-2 FRESH_SHARE of them each FRESH_ROUND dispatches, if all of those had run before. So it is in a busy server, where
+ *        the fresh ones are new connections. */
 static void age_fresh(P *p, int64_t k)
 {
 	G *gp;
@@ -401,22 +402,25 @@ static G *findrunnable(M *m)
 			p->ticks = sched.ticksinit;
 			if (p->fresh.n == 0)
 				p->freshsince = now;
+			int64_t k = 0;
 			if (now - p->slicestart >= gmp__debug.slice * 1000) {
 				p->slicestart = now;
-				age_fresh(p, 1 + (now - p->freshsince) / FRESH_AGE_NS);
-			} else if (!p->ranfresh) {
-				age_fresh(p, FRESH_SHARE);
+				k = 1 + (now - p->freshsince) / FRESH_AGE_NS;
 			}
-			p->ranfresh = false;
+			if (p->schedtick - p->freshtick >= FRESH_ROUND) {
+				if (!p->ranfresh)
+					k = max_i64(k, FRESH_SHARE);
+				p->freshtick = p->schedtick;
+				p->ranfresh = false;
+			}
+			age_fresh(p, k);
 			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > NETPOLL_BUSY_NS &&
 			        !load_relaxed(&sched.polling)) {
 				Queue q = {NULL, NULL};
 				store_relaxed(&sched.lastpoll, now);
 				gmp__injectlist(m, &q, gmp__netpoll(&q, 0));
 			}
-			if ((gp = gmp__globrunqget(p, GLOBRUNQ_SHARE)))
-				return gp;
-			if ((gp = runq_get(&p->runq))) { /* before runnext: a pair that readies each other starves nobody */
+			if ((gp = gmp__globrunqget(p, GLOBRUNQ_SHARE)) || (gp = runq_get(&p->runq))) { /* before runnext: a pair that readies each other starves nobody */
 				G *next = p->runnext;
 				if (next) { /* nor is it passed over at each visit, however often they come */
 					store_relaxed(&p->runnext, (G *)NULL);

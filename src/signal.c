@@ -54,6 +54,8 @@ static outofline int catch(int sig)
 	return r;
 }
 
+void gmp__signal_fork_child(void) { lck.key = 0; }
+
 static bool waitable(int sig)
 {
 	static const int never[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};

@@ -96,7 +96,8 @@ int gmp__stack_init(size_t default_size)
 		default_size = STACK_DEFAULT_SIZE;
 	if (default_size < (size_t)1 << STACK_MIN_SHIFT || default_size > MAX_SIZE)
 		return -EINVAL;
-	gmp__stack_inset = (GUARD_PAGES - 1) * gmp__os_pagesize();
+	if (!gmp__stack_inset) /* others read it at any time, from the first run on */
+		gmp__stack_inset = (GUARD_PAGES - 1) * gmp__os_pagesize();
 	g.dflt = class_of(default_size);
 	/* Unguarded stacks always take the slow path, for their canary. */
 	gmp__stack_hot = g.dflt | STACK_GUARDED;

@@ -3,7 +3,7 @@
  * mapping of its own, so any number), 1 mprotect within a budget (two mappings each, and vm.max_map_count is for the
  * whole process), 0 none: the canary.
  *
- * The canary is zeros, in the page below the reservation, where a guard would be: nobody writes there, so it is either
+ * The canary is zeros, in the page below the usable part, where a guard would be: nobody writes there, so it is either
  * untouched or was written by an overflow. It is laid by doing nothing, and reading it does not commit memory: a read
  * of an untouched page maps the kernel's one shared zero page (0.9 us once, then 0.05 us for the whole page, whose
  * cache lines all slots share). mincore would be exact even for an overflow that writes zeros, but costs 1 us each

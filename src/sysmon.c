@@ -5,8 +5,8 @@
  * No signal, no interruption: the M keeps its coroutine and goes on; it finds its P gone at its next runtime call (PO-5).
  *   SM-1 A P is retaken if one dispatch has lasted a time slice while something waits and no P is idle; earlier, if its
  *        thread sleeps in the kernel and has used (nearly) no CPU time meanwhile: then it is blocked.
- *   SM-2 It sleeps 20 us while something happens, up to 10 ms while nothing does (2 ms while a timer will be due in that
- *        time, or some Ps are idle and some not: WK-4), and without limit (but for the ageing of stacks) while all Ps have been idle for 20 ms;
+ *   SM-2 It sleeps 20 us while something happens, up to 5 ms while nothing does (2 ms while a timer will be due in 10 ms, or
+ *        some Ps are idle and some not: WK-4), and without limit (but for the ageing of stacks) while all Ps have been idle for 20 ms;
  *        acquirep wakes it then.
  *   SM-4 Ms ask the kernel for short slices, those who lost their P while they computed for the usual ones: so the M that
  *        wakes up for a socket or a timer gets the CPU from them at once, not at the next tick. Each has its share.
@@ -14,7 +14,13 @@
 #include "proc.h"
 #include "netpoll.h"
 
-enum { DELAY_MIN = 20 * 1000, DELAY_MAX = 10 * 1000 * 1000, DELAY_TIMERS = 2 * 1000 * 1000, QUIET_ROUNDS = 50 };
+enum {
+	DELAY_MIN = 20 * 1000,
+	DELAY_MAX = 10 * 1000 * 1000,
+	DELAY_BUSY = 5 * 1000 * 1000, /* with DELAY_MAX a P could be retaken two slices late */
+	DELAY_TIMERS = 2 * 1000 * 1000,
+	QUIET_ROUNDS = 50,
+};
 static const int64_t DEEP_AFTER_NS = 20 * 1000 * 1000;
 static const int64_t AGE_EVERY_NS = 1000 * 1000 * 1000;
 /* How old the last look at the network may be: beside an M that does not switch, and in general. */
@@ -158,7 +164,10 @@ static void *sysmon(void *arg)
 		int64_t due = gmp__timers_min();
 		if (!allidle) {
 			idlesince = 0;
-			if (seen.stands && load_relaxed(&sched.waitersnet) && !load_relaxed(&sched.polling))
+			bool net = load_relaxed(&sched.waitersnet) && !load_relaxed(&sched.polling);
+			if (net)
+				until = max_i64(min_i64(until, load_relaxed(&sched.lastpoll) + NETPOLL_OLD_NS), now + DELAY_MIN);
+			if (net && seen.stands)
 				due = min_i64(due, load_relaxed(&sched.lastpoll) + NETPOLL_STALE_NS);
 			if (seen.stands && due < until)
 				until = max_i64(due, now + DELAY_MIN);
@@ -195,8 +204,8 @@ static void *sysmon(void *arg)
 			delay = DELAY_MIN;
 			quiet = 0;
 		} else if (++quiet > QUIET_ROUNDS) {
-			bool soon = !allidle && (due - now < DELAY_MAX || load_relaxed(&sched.npidle));
-			int64_t max = soon ? DELAY_TIMERS : DELAY_MAX;
+			bool soon = due - now < DELAY_MAX || load_relaxed(&sched.npidle);
+			int64_t max = allidle ? DELAY_MAX : soon ? DELAY_TIMERS : DELAY_BUSY;
 			delay = min_i64(delay * 2, max);
 		}
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * test_runq.c - who runs when: nothing that is runnable waits for long behind coroutines that keep a P busy without end. All
- * is counted in switches, not in time. */
+ * test_runq.c - who runs when: nothing that is runnable waits for long behind coroutines that keep a P busy without end. It
+ * is counted in switches. */
 #include "testutil.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -97,10 +97,42 @@ static void global_main(void *arg)
 }
 static void the_global_queue_gets_its_share(void **state) { (void)state, run_on(1, global_main, NULL); }
 
+enum { NODES = 2000, LEAVES = 10 };
+static atomic_uint nodes, most_nodes;
+
+static void leaf(void *arg) { (void)arg; }
+
+static void node(void *arg)
+{
+	(void)arg;
+	gmp_waitgroup wg = {0};
+	unsigned n = atomic_fetch_add(&nodes, 1) + 1;
+	if (n > atomic_load(&most_nodes))
+		atomic_store(&most_nodes, n); /* one P */
+	for (int i = 0; i < LEAVES; i++)
+		check_int(gmp_waitgroup_spawn(&wg, leaf, NULL), 0);
+	check_int(gmp_waitgroup_wait(&wg), 0);
+	atomic_fetch_sub(&nodes, 1);
+}
+
+/* RA-1: a tree stays depth-first, however wide it is. */
+static void wide_main(void *arg)
+{
+	(void)arg;
+	gmp_waitgroup wg = {0};
+	atomic_store(&most_nodes, 0);
+	for (int i = 0; i < NODES; i++)
+		check_int(gmp_waitgroup_spawn(&wg, node, NULL), 0);
+	check_int(gmp_waitgroup_wait(&wg), 0);
+	check(atomic_load(&most_nodes) < NODES / 4);
+}
+static void wide_trees_are_depth_first(void **state) { (void)state, run_on(1, wide_main, NULL); }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(fresh_ones_get_their_share),
+	        cmocka_unit_test(wide_trees_are_depth_first),
 	        cmocka_unit_test(the_global_queue_gets_its_share),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

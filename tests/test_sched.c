@@ -914,7 +914,7 @@ static void spawner(void *arg)
 {
 	(void)arg;
 	const char *switches = getenv("GMP_DEBUG");
-	unsigned n = 0, most = switches && strstr(switches, "runahead=0") ? UINT_MAX : 1024;
+	unsigned n = 0, most = switches && strstr(switches, "runahead=0") ? UINT_MAX : 2 * 1024; /* the oldest are left behind */
 	gmp_waitgroup wg = {0};
 	atomic_store(&have_run, 0);
 	while (n < 8000) {
