@@ -196,7 +196,7 @@ struct P {
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
 	P *stolenfrom;
-	int64_t stealpause, stealafter; /* no thefts before stealafter */
+	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
 	uint64_t nextid, idend;
 	int64_t now;       /* clock at the last visit to g0 */
 	int64_t slicestart; /* FQ-1 */

@@ -12,9 +12,8 @@
  *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
  *   WK-4 What is queued at a P whose M switches often is likely to be run by that M itself within a microsecond. Wake-ups
  *        for such are left out, the longer the more often they turned out to be vain (lonewait), but not beyond a tick of the
- *        coarse clock. An idler leaves such work alone, too, and after a theft that did not pay, for a while (1 ms at most),
- *        the new Gs of a P that stands: a spawner looks like that. sysmon wakes somebody if the M stopped switching, or
- *        switches too slowly for what is queued.
+ *        coarse clock. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped switching, or switches too
+ *        slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
  *   TM-1 see timer.c; the sleeper's half is idle_poll here.
  * Model: tests/model_wake.c. */

@@ -119,12 +119,12 @@ bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
 	        (load_relaxed(&p->lonewait) == 0 || load_relaxed(&p->lonems) != load_relaxed(&sched.coarse_ms));
 }
 
-/* What of v is worth the theft. ticks: dispatches of its M during the last dt ns; dt 0: not known. */
+/* What of v is worth the theft. ticks: dispatches and spawns of its M during the last dt ns; dt 0: not known. */
 static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool last, int64_t now)
 {
 	Loot l = {0, 0, false};
 	uint32_t fresh = load_relaxed(&v->fresh.n), runq = load_relaxed(&v->runq.n);
-	bool stands = dt && ticks == 0 && now >= p->stealafter; /* it computes, or does not run at all */
+	bool stands = dt && ticks == 0; /* it computes, or does not run at all */
 	uint32_t most = p->stealpause && !stands ? STEAL_PROBE : STEAL_MAX;
 	bool may = stands || now >= p->stealafter;
 	if (stands ? fresh > 0 : may && fresh > 1)
@@ -154,7 +154,7 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 	}
 	*searched = true;
 	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0), before = now;
-	uint64_t seen[16]; /* schedtick of each P at the last pass; of more Ps than that, some look busier: no harm */
+	uint64_t seen[16]; /* ticks of each P at the last pass; of more Ps than that, some look busier: no harm */
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
 	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
@@ -171,7 +171,8 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 			}
 			if (!gmp__debug.steal)
 				continue;
-			uint64_t tick = load_relaxed(&v->schedtick), *s = &seen[at % (int)nelem(seen)];
+			/* A spawner is at work, though it does not switch. */
+			uint64_t tick = load_relaxed(&v->schedtick) + load_relaxed(&v->nspawned), *s = &seen[at % (int)nelem(seen)];
 			uint64_t ticks = first ? 0 : tick - *s;
 			*s = tick;
 			Loot want = loot(p, v, ticks, first ? 0 : now - before, last, now);
