@@ -97,7 +97,7 @@ static void global_main(void *arg)
 }
 static void the_global_queue_gets_its_share(void **state) { (void)state, run_on(1, global_main, NULL); }
 
-enum { NODES = 2000, LEAVES = 10 };
+enum { NODES = 400, LEAVES = 5 };
 static atomic_uint nodes, most_nodes;
 
 static void leaf(void *arg) { (void)arg; }
@@ -124,9 +124,24 @@ static void wide_main(void *arg)
 	for (int i = 0; i < NODES; i++)
 		check_int(gmp_waitgroup_spawn(&wg, node, NULL), 0);
 	check_int(gmp_waitgroup_wait(&wg), 0);
-	check(atomic_load(&most_nodes) < NODES / 4);
+	check(atomic_load(&most_nodes) <= 20);
 }
-static void wide_trees_are_depth_first(void **state) { (void)state, run_on(1, wide_main, NULL); }
+static void wide_trees_are_depth_first(void **state)
+{
+	(void)state;
+	const char *was = getenv("GMP_DEBUG");
+	char now[300], before[200] = "";
+	if (was)
+		snprintf(before, sizeof before, "%s", was);
+	/* The slice is what FQ-1 goes by, and so how fast the machine is. */
+	snprintf(now, sizeof now, "%s%srunahead=50,slice=100000000", before, was ? "," : "");
+	setenv("GMP_DEBUG", now, 1);
+	run_on(1, wide_main, NULL);
+	if (was)
+		setenv("GMP_DEBUG", before, 1);
+	else
+		unsetenv("GMP_DEBUG");
+}
 
 int main(void)
 {
