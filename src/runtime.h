@@ -184,7 +184,8 @@ typedef struct RunQ {
 struct P {
 	G *runnext;        /* readied last: runs next, in the time slice of its waker */
 	RunQ runq;         /* Gs that have run before, first in first out */
-	RunQ fresh;        /* Gs that never ran (and spawners who wait for theirs, RA-1), last in first out: few live stacks in fork-join trees */
+	RunQ fresh;        /* Gs that never ran, and spawners who wait for theirs (RA-1), last in first out: few live stacks in
+	                    * fork-join trees */
 	uint32_t ticks;    /* switches until the next visit to g0 (clock, timers, network, global queue); TK-1: never 0 when a G
 	                    * is dispatched, it is counted down before it is looked at */
 	uint64_t schedtick; /* dispatches: sysmon compares */
