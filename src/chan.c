@@ -71,11 +71,51 @@ static alwaysinline gmp__sw done(M *m, gmp_chan *c, int r, Sudog *sg)
 	return (gmp__sw){r, NULL};
 }
 
+/* ---- words -----------------------------------------------------------------------------------------------------------
+ * Plain send and receive of values of 4 and 8 bytes make no call until they end in one, so they need no frame: that is a
+ * quarter of their instructions. Whatever is rarer goes the long way, which begins anew, or with the lock held. */
+
+static alwaysinline bool has_words(const gmp_chan *c) { return c->elem_size == 8 || c->elem_size == 4; }
+static alwaysinline void copy_word(void *dst, const void *src, const gmp_chan *c)
+{
+	if (likely(c->elem_size == 8))
+		memcpy(dst, src, 8);
+	else
+		memcpy(dst, src, 4);
+}
+
+/* enter and olock. False: to be done again, maybe it is half done. */
+static alwaysinline bool enter_lock(M *m, gmp_chan *c)
+{
+	return likely(m) && likely(tryenter(m)) && likely(otrylock(&c->lock));
+}
+
 /* ---- send -------------------------------------------------------------------------------------------------------- */
 
 static alwaysinline bool bad_elem(const gmp_chan *c, const void *elem) { return unlikely(!elem && c->elem_size); }
 
-gmp__sw gmp__chan_send(gmp_chan *c, const void *elem)
+static alwaysinline gmp__sw send_park(M *m, gmp_chan *c, const void *elem)
+{
+	G *gp = m->curg;
+	gp->sg.elem = (void *)(uintptr_t)elem;
+	gp->sg.g = (uintptr_t)gp;
+	queue_push_tail(&c->sendq, &gp->sg.link);
+	return park_sw(m, gp, WAIT_CHAN_SEND, c, &c->sendq, &c->lock);
+}
+
+/* c is locked. */
+static outofline gmp__sw send_locked(gmp_chan *c, const void *elem, M *m)
+{
+	Sudog *sg;
+	int r = send_now(c, elem, &sg);
+	if (r == CHAN_WAIT && cancelled(m->curg))
+		r = -ECANCELED;
+	if (r != CHAN_WAIT)
+		return done(m, c, r, sg);
+	return send_park(m, c, elem);
+}
+
+static outofline gmp__sw send_slow(gmp_chan *c, const void *elem)
 {
 	if (unlikely(!c))
 		return wait_forever();
@@ -83,17 +123,35 @@ gmp__sw gmp__chan_send(gmp_chan *c, const void *elem)
 		return (gmp__sw){-EINVAL, NULL};
 	M *m = enter();
 	olock(&c->lock);
-	Sudog *sg;
-	int r = send_now(c, elem, &sg);
-	G *gp = m->curg;
-	if (r == CHAN_WAIT && cancelled(gp))
-		r = -ECANCELED;
-	if (r != CHAN_WAIT)
-		return done(m, c, r, sg);
-	gp->sg.elem = (void *)(uintptr_t)elem;
-	gp->sg.g = (uintptr_t)gp;
-	queue_push_tail(&c->sendq, &gp->sg.link);
-	return park_sw(m, gp, WAIT_CHAN_SEND, c, &c->sendq, &c->lock);
+	return send_locked(c, elem, m);
+}
+
+gmp__sw gmp__chan_send(gmp_chan *c, const void *elem)
+{
+	M *m = getm();
+	if (unlikely(!c) || unlikely(!elem) || unlikely(!enter_lock(m, c)))
+		return send_slow(c, elem);
+	if (unlikely(c->closed) || unlikely(!has_words(c)))
+		return send_locked(c, elem, m);
+	if (c->recvq.head) {
+		G *receiver = waitq_pop_plain(&c->recvq);
+		if (unlikely(!receiver))
+			return send_locked(c, elem, m);
+		if (likely(receiver->sg.elem != NULL))
+			copy_word(receiver->sg.elem, elem, c);
+		ounlock(&c->lock);
+		return wake_leave(m, receiver);
+	}
+	if (c->count < c->cap) {
+		copy_word(c->next_in, elem, c);
+		buf_put_done(c);
+		ounlock(&c->lock);
+		store_release(&m->land.inrt, 0u);
+		return (gmp__sw){0, NULL};
+	}
+	if (cancelled(m->curg))
+		return send_locked(c, elem, m);
+	return send_park(m, c, elem);
 }
 
 int gmp_chan_try_send(gmp_chan *c, const void *elem)
@@ -133,23 +191,63 @@ int gmp_chan_send_until(gmp_chan *c, const void *elem, int64_t deadline)
 
 /* ---- receive ----------------------------------------------------------------------------------------------------- */
 
-gmp__sw gmp__chan_recv(gmp_chan *c, void *elem)
+static alwaysinline gmp__sw recv_park(M *m, gmp_chan *c, void *elem)
+{
+	G *gp = m->curg;
+	gp->sg.elem = elem;
+	gp->sg.g = (uintptr_t)gp;
+	queue_push_tail(&c->recvq, &gp->sg.link);
+	return park_sw(m, gp, WAIT_CHAN_RECV, c, &c->recvq, &c->lock);
+}
+
+/* c is locked. */
+static outofline gmp__sw recv_locked(gmp_chan *c, void *elem, M *m)
+{
+	Sudog *sg;
+	int r = recv_now(c, elem, &sg);
+	if (r == CHAN_WAIT && cancelled(m->curg))
+		r = -ECANCELED;
+	if (r != CHAN_WAIT)
+		return done(m, c, r, sg);
+	return recv_park(m, c, elem);
+}
+
+static outofline gmp__sw recv_slow(gmp_chan *c, void *elem)
 {
 	if (unlikely(!c))
 		return wait_forever();
 	M *m = enter();
 	olock(&c->lock);
-	Sudog *sg;
-	int r = recv_now(c, elem, &sg);
-	G *gp = m->curg;
-	if (r == CHAN_WAIT && cancelled(gp))
-		r = -ECANCELED;
-	if (r != CHAN_WAIT)
-		return done(m, c, r, sg);
-	gp->sg.elem = elem;
-	gp->sg.g = (uintptr_t)gp;
-	queue_push_tail(&c->recvq, &gp->sg.link);
-	return park_sw(m, gp, WAIT_CHAN_RECV, c, &c->recvq, &c->lock);
+	return recv_locked(c, elem, m);
+}
+
+gmp__sw gmp__chan_recv(gmp_chan *c, void *elem)
+{
+	M *m = getm();
+	if (unlikely(!c) || unlikely(!enter_lock(m, c)))
+		return recv_slow(c, elem);
+	if (unlikely(!elem) || unlikely(!has_words(c)))
+		return recv_locked(c, elem, m);
+	if (c->count) {
+		if (unlikely(c->sendq.head != NULL))
+			return recv_locked(c, elem, m);
+		copy_word(elem, c->next_out, c);
+		buf_get_done(c);
+		ounlock(&c->lock);
+		store_release(&m->land.inrt, 0u);
+		return (gmp__sw){0, NULL};
+	}
+	if (c->sendq.head) {
+		G *sender = waitq_pop_plain(&c->sendq);
+		if (unlikely(!sender))
+			return recv_locked(c, elem, m);
+		copy_word(elem, sender->sg.elem, c);
+		ounlock(&c->lock);
+		return wake_leave(m, sender);
+	}
+	if (unlikely(c->closed) || cancelled(m->curg))
+		return recv_locked(c, elem, m);
+	return recv_park(m, c, elem);
 }
 
 int gmp_chan_try_recv(gmp_chan *c, void *elem)

@@ -20,7 +20,7 @@ struct gmp_chan {
 	Timer tick; /* ticker only */
 };
 
-static alwaysinline void chan_copy(void *dst, const void *src, size_t n)
+static alwaysinline void chan_copy(void *dst, const void *src, uint32_t n)
 {
 	switch (n) {
 	case 8:
@@ -36,23 +36,33 @@ static alwaysinline void chan_copy(void *dst, const void *src, size_t n)
 	}
 }
 
-static alwaysinline void buf_put(gmp_chan *c, const void *elem)
+static alwaysinline void buf_put_done(gmp_chan *c)
 {
-	chan_copy(c->next_in, elem, c->elem_size);
 	c->next_in += c->elem_size;
 	if (c->next_in == c->end)
 		c->next_in = c->buf;
 	store_relaxed(&c->count, c->count + 1);
 }
 
-static alwaysinline void buf_get(gmp_chan *c, void *elem)
+static alwaysinline void buf_put(gmp_chan *c, const void *elem)
 {
-	if (elem)
-		chan_copy(elem, c->next_out, c->elem_size);
+	chan_copy(c->next_in, elem, c->elem_size);
+	buf_put_done(c);
+}
+
+static alwaysinline void buf_get_done(gmp_chan *c)
+{
 	c->next_out += c->elem_size;
 	if (c->next_out == c->end)
 		c->next_out = c->buf;
 	store_relaxed(&c->count, c->count - 1);
+}
+
+static alwaysinline void buf_get(gmp_chan *c, void *elem)
+{
+	if (elem)
+		chan_copy(elem, c->next_out, c->elem_size);
+	buf_get_done(c);
 }
 
 /* The step that a send or a receive can do at once, under c->lock. CHAN_WAIT: none. *sg: a waiter to wake, with result 0,

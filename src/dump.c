@@ -114,7 +114,7 @@ static void put_g(G *gp, void *arg)
 	if (gp->flags & GF_LOCKED)
 		put(o, ", locked to thread");
 	put(o, "]");
-	put_pc(o, " ", (void *)gp->fn);
+	put_pc(o, " ", (void *)load_relaxed(&gp->fn));
 	put_pc(o, ", spawned at ", gp->spawnpc);
 	put(o, "\n");
 }

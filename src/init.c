@@ -64,7 +64,7 @@ static bool describe(Stack *s, FaultInfo *out)
 	G *gp = m ? m->curg : NULL;
 	if (!gp || gp->stack != s)
 		return false;
-	*out = (FaultInfo){gp->id, gp->ext ? gp->ext->name : NULL, (void *)gp->fn, gp->spawnpc};
+	*out = (FaultInfo){gp->id, gp->ext ? gp->ext->name : NULL, (void *)load_relaxed(&gp->fn), gp->spawnpc};
 	return true;
 }
 

@@ -22,15 +22,21 @@
 
 /* ---- entering and leaving ---------------------------------------------------------------------------------------- */
 
-/* PO-1. The load is an acquire: what a foreigner did to the P before it cleared `revoke` is seen. */
-static alwaysinline M *enter_m(M *m)
+/* PO-1. The load is an acquire: what a foreigner did to the P before it cleared `revoke` is seen. False: half in, which
+ * enter does not mind. ThreadSanitizer, whose builds know no membarrier, is to see what follows all the same. */
+static alwaysinline bool tryenter(M *m)
 {
+#if TSAN_BUILD
+	(void)xchg_seqcst(&m->land.inrt, 1u);
+	return !(load_seqcst(&m->revoke) & ~(uint32_t)RV_FENCE);
+#else
 	store_relaxed(&m->land.inrt, 1u);
 	compiler_barrier();
-	if (unlikely(load_acquire(&m->revoke)))
-		return gmp__enter_slow(m);
-	return m;
+	return likely(!load_acquire(&m->revoke));
+#endif
 }
+
+static alwaysinline M *enter_m(M *m) { return likely(tryenter(m)) ? m : gmp__enter_slow(m); }
 
 /* Into the runtime; the M to work with. A foreign thread gets the foreigners' M, one at a time. */
 static alwaysinline M *enter(void)
@@ -56,6 +62,7 @@ static alwaysinline void olock(uint8_t *b)
 	if (!load_relaxed(&sched.solo))
 		lockbyte(b);
 }
+static alwaysinline bool otrylock(uint8_t *b) { return load_relaxed(&sched.solo) || likely(!test_and_set_acquire(b)); }
 static alwaysinline void ounlock(uint8_t *b) { unlockbyte(b); }
 
 /* ---- state ------------------------------------------------------------------------------------------------------- */
@@ -161,13 +168,9 @@ static alwaysinline void execute_prep(M *m, P *p, G *gp)
 	count1(&p->schedtick);
 }
 
-static inline gmp__sw switch_g0(M *m, G *gp, uint8_t *unlock)
-{
-	if (unlikely(load_relaxed(&gp->flags) & GF_FPENV)) /* an M without a P comes here, beside a canceller */
-		gmp__fp_save(gp->ext->fp);
-	m->g0land.unlock = unlock;
-	return (gmp__sw){(intptr_t)&gp->ctx, &m->g0};
-}
+/* switch.c: the long ways of switch_away. They are ends, not detours, so that a function that switches needs no frame. */
+gmp__sw gmp__switch_g0(M *m, G *gp, uint8_t *unlock);
+gmp__sw gmp__switch_slow(M *m, G *gp, uint8_t *unlock, G *next);
 
 /* Away from gp, which is recorded elsewhere already. `unlock` is cleared after gp's registers are saved. */
 static alwaysinline gmp__sw switch_away(M *m, P *p, G *gp, uint8_t *unlock)
@@ -175,15 +178,14 @@ static alwaysinline gmp__sw switch_away(M *m, P *p, G *gp, uint8_t *unlock)
 	if (likely(--p->ticks != 0 && !(gp->flags & GF_VIAG0))) {
 		G *next = picknext(p);
 		if (likely(next != NULL)) {
-			if (likely(!(next->flags & GF_VIAG0) && (next->stack || bindstack(p, next)))) {
-				execute_prep(m, p, next);
-				m->land.unlock = unlock;
-				return (gmp__sw){(intptr_t)&gp->ctx, &next->ctx};
-			}
-			store_relaxed(&p->runnext, next);
+			if (unlikely((next->flags & GF_VIAG0) || !next->stack))
+				return gmp__switch_slow(m, gp, unlock, next);
+			execute_prep(m, p, next);
+			m->land.unlock = unlock;
+			return (gmp__sw){(intptr_t)&gp->ctx, &next->ctx};
 		}
 	}
-	return switch_g0(m, gp, unlock);
+	return gmp__switch_g0(m, gp, unlock);
 }
 
 /* Finish a gmp__sw from inside the library. */
@@ -205,7 +207,7 @@ static inline intptr_t mcall(M *m, void (*fn)(M *, G *))
 		tick_g0(m->p);
 	m->g0fn = fn;
 	m->g0arg = gp;
-	return finish_sw(switch_g0(m, gp, &m->dummy));
+	return finish_sw(gmp__switch_g0(m, gp, &m->dummy));
 }
 
 /* ---- park and ready ---------------------------------------------------------------------------------------------- */
@@ -229,6 +231,35 @@ static alwaysinline gmp__sw park_sw(M *m, G *gp, uint8_t reason, void *obj, Queu
 	return switch_away(m, p, gp, lck);
 }
 
+/* Work was queued on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c) */
+static alwaysinline bool wake_wanted(P *p)
+{
+	compiler_barrier();
+	uint32_t hints = load_relaxed(&sched.hints);
+	if (likely(!hints))
+		return false;
+	if (hints != HINT_IDLE)
+		return true;
+	if (p->runq.n + p->fresh.n == 0)
+		return false;
+	uint32_t w = load_relaxed(&p->lonewait);
+	if (w == 0 || load_relaxed(&p->lonems) != load_relaxed(&sched.coarse_ms))
+		return true;
+	store_relaxed(&p->lonewait, w - 1);
+	return false;
+}
+
+/* Runnable, next on p; the rest of a ready is up to the caller. */
+static alwaysinline void ready_local(P *p, G *gp)
+{
+	gstatus(gp, Gwaiting, Grunnable);
+	count1(&p->nreadies);
+	G *old = p->runnext;
+	store_relaxed(&p->runnext, gp);
+	if (old)
+		runq_put(&p->runq, old);
+}
+
 /* Make gp, parked and owed to the caller (PK-2), runnable: next on this P. */
 static alwaysinline void ready(M *m, G *gp)
 {
@@ -237,13 +268,8 @@ static alwaysinline void ready(M *m, G *gp)
 		gmp__ready_slow(m, gp);
 		return;
 	}
-	gstatus(gp, Gwaiting, Grunnable);
-	count1(&p->nreadies);
-	G *old = p->runnext;
-	store_relaxed(&p->runnext, gp);
-	if (old)
-		runq_put(&p->runq, old);
-	if (unlikely(load_relaxed(&sched.hints)))
+	ready_local(p, gp);
+	if (unlikely(wake_wanted(p)))
 		gmp__wakep_hint(m, p);
 }
 
@@ -300,6 +326,33 @@ static alwaysinline void waiter_wake(M *m, Sudog *sg, intptr_t r)
 	}
 	gp->ctx.ret = r;
 	ready(m, gp);
+}
+
+/* The head of q, if it waits for this alone and for ever: off the queue, the caller's to end. The object's lock is held. */
+static alwaysinline G *waitq_pop_plain(Queue *q)
+{
+	if (unlikely(link2sg(q->head)->g & SG_BITS))
+		return NULL;
+	G *gp = link2g(queue_pop_head(q));
+	gp->waitq = NULL;
+	return gp;
+}
+
+/* Ends the wait of a plain waiter with result 0 and leaves with 0: the last act of a function without a frame. switch.c
+ * has its long ways. m is the caller's own, with a P. */
+gmp__sw gmp__ready_leave_slow(M *m, G *gp);
+gmp__sw gmp__wakep_leave(M *m);
+static alwaysinline gmp__sw wake_leave(M *m, G *gp)
+{
+	gp->ctx.ret = 0;
+	if (unlikely(gp->flags & GF_FOREIGN))
+		return gmp__ready_leave_slow(m, gp);
+	P *p = m->p;
+	ready_local(p, gp);
+	if (unlikely(wake_wanted(p)))
+		return gmp__wakep_leave(m);
+	store_release(&m->land.inrt, 0u);
+	return (gmp__sw){0, NULL};
 }
 
 static alwaysinline bool cancelled(const G *gp) { return unlikely(gp->flags & GF_CANCELLED); }

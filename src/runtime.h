@@ -192,7 +192,7 @@ struct P {
 	StackCache stacks;
 	Queue gfree;       /* Gidle Gs */
 	uint32_t ngfree;
-	uint32_t lonewait; /* wake-ups still to be left out, see wakep_hint(); not beyond lonems */
+	uint32_t lonewait; /* wake-ups still to be left out, see wake_wanted(); not beyond lonems */
 	uint32_t lonemax, lonems;
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
@@ -370,17 +370,19 @@ void gmp__san_exit(SanFiber *from, gmp__gobuf *to) __attribute__((noreturn));
 #endif
 
 /* g.c */
-G *gmp__gfget_slow(M *m);
-void gmp__gfput_slow(P *p);
 GExt *gmp__gext(G *gp);                      /* NULL: no memory */
-gmp__gobuf *gmp__goexit(void);
 void gmp__g_foreach(void (*f)(G *, void *), void *arg); /* every G ever made; any thread, states may change under it */
 uint64_t gmp__glive(void);                   /* under sched.lock, exact while all Ps are idle */
+void gmp__g_end_run(void);
+
+/* spawn.c */
 int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc, const void *copy, size_t size,
                  gmp_group *grp);
-void gmp__g_end_run(void);
 bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x);
 int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y);
+
+/* join.c */
+gmp__gobuf *gmp__goexit(void);
 
 /* local.c */
 void gmp__g_atexit(G *gp);                   /* a G with a GExt ends, in user mode: destructors of its keys, leaving its group */

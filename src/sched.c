@@ -69,7 +69,7 @@ void gmp__wakep(void)
 	gmp__startm(p, true);
 }
 
-/* p, the caller's own, has got work, and hints is not zero. */
+/* p, the caller's own, has got work, and wake_wanted. */
 void gmp__wakep_hint(M *m, P *p)
 {
 	(void)m;
@@ -83,7 +83,7 @@ void gmp__wakep_hint(M *m, P *p)
 		return;
 	if (p->runq.n + p->fresh.n == 0)
 		return;
-	uint32_t w = load_relaxed(&p->lonewait); /* WK-4 */
+	uint32_t w = load_relaxed(&p->lonewait); /* WK-4. Again: there are more hints than HINT_IDLE. */
 	if (w > 0 && load_relaxed(&p->lonems) == load_relaxed(&sched.coarse_ms)) {
 		store_relaxed(&p->lonewait, w - 1);
 		return;

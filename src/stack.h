@@ -99,16 +99,19 @@ static inline char *gmp__stack_hi(const Stack *s)
 }
 static inline char *gmp__stack_lo(const Stack *s) { return gmp__stack_hi(s) - stack_size(s); }
 
-/* A stack of the default size. */
-static inline Stack *stack_alloc(StackCache *c)
+/* A stack of the default size; the cache has one. */
+static inline Stack *stack_alloc_hot(StackCache *c)
 {
 	Stack *s = c->free;
-	if (unlikely(!s))
-		return gmp__stack_alloc_slow(c, 0);
 	c->free = s->next;
 	store_relaxed(&c->n, c->n - 1);
 	gmp__san_stack_reuse(gmp__stack_lo(s), gmp__stack_hi(s));
 	return s;
+}
+
+static inline Stack *stack_alloc(StackCache *c)
+{
+	return likely(c->free != NULL) ? stack_alloc_hot(c) : gmp__stack_alloc_slow(c, 0);
 }
 
 /* Nobody runs on s any more, the caller included: another P may get it at once. */

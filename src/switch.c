@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * switch.c - the real functions behind the inline half of gmp.h, for callers that cannot inline, and the switch as an
- * ordinary function. Sanitizer builds come through here for every switch, since each one must be announced. */
+ * ordinary function. Sanitizer builds come through here for every switch, since each one must be announced. Then the
+ * long ways of switch_away and wake_leave (proc.h). */
 #define GMP__NO_INLINE_API 1
 #include "proc.h"
 
@@ -61,6 +62,45 @@ __attribute__((no_sanitize("thread", "address", "undefined"), noreturn)) void gm
 	gmp__gogo(to);
 }
 #endif
+
+/* ---- long ways --------------------------------------------------------------------------------------------------- */
+
+gmp__sw gmp__switch_g0(M *m, G *gp, uint8_t *unlock)
+{
+	if (unlikely(load_relaxed(&gp->flags) & GF_FPENV)) /* an M without a P comes here, beside a canceller */
+		gmp__fp_save(gp->ext->fp);
+	m->g0land.unlock = unlock;
+	return (gmp__sw){(intptr_t)&gp->ctx, &m->g0};
+}
+
+/* next has no stack yet, or is for g0. */
+gmp__sw gmp__switch_slow(M *m, G *gp, uint8_t *unlock, G *next)
+{
+	P *p = m->p;
+	if (unlikely((next->flags & GF_VIAG0) || !bindstack(p, next))) {
+		store_relaxed(&p->runnext, next);
+		return gmp__switch_g0(m, gp, unlock);
+	}
+	execute_prep(m, p, next);
+	m->land.unlock = unlock;
+	return (gmp__sw){(intptr_t)&gp->ctx, &next->ctx};
+}
+
+gmp__sw gmp__wakep_leave(M *m)
+{
+	gmp__wakep_hint(m, m->p);
+	leave(m);
+	return (gmp__sw){0, NULL};
+}
+
+gmp__sw gmp__ready_leave_slow(M *m, G *gp)
+{
+	gmp__ready_slow(m, gp);
+	leave(m);
+	return (gmp__sw){0, NULL};
+}
+
+/* ---- behind gmp.h ------------------------------------------------------------------------------------------------ */
 
 void gmp_yield(void) { (void)finish_sw(gmp__yield()); }
 int gmp_join(gmp_g *g) { return (int)finish_sw(gmp__join(g)); }

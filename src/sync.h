@@ -64,13 +64,19 @@ static alwaysinline bool word_step(M *m, Word *w, WordStep *step, uint64_t arg)
 	return false;
 }
 
+/* Takes the lock byte, if that is free; *v is the rest of the word then. In the runtime. */
+static alwaysinline bool word_trylock(Word *w, uint64_t *v)
+{
+	*v = load_acquire(w);
+	if (load_relaxed(&sched.solo))
+		return true;
+	return likely(!(*v & SW_LOCK) && cas_acquire(w, v, *v | SW_LOCK));
+}
 /* Takes the lock byte; the rest of the word. In the runtime. */
 static alwaysinline uint64_t word_lock(Word *w)
 {
-	uint64_t v = load_acquire(w);
-	if (load_relaxed(&sched.solo))
-		return v;
-	if (unlikely((v & SW_LOCK) || !cas_acquire(w, &v, v | SW_LOCK))) {
+	uint64_t v;
+	if (unlikely(!word_trylock(w, &v))) {
 		lockbyte(word_lockbyte(w));
 		v = load_relaxed(w) & ~(uint64_t)SW_LOCK;
 	}

@@ -39,17 +39,44 @@ static outofline void add_slow(gmp_waitgroup *wg, int d)
 	leave(m);
 }
 
-void gmp_waitgroup_add(gmp_waitgroup *wg, int n)
+static alwaysinline void add(gmp_waitgroup *wg, int n)
 {
 	if (unlikely(!word_step(getm(), word_of(wg), add_step, (uint64_t)(int64_t)n)))
 		add_slow(wg, n);
 }
 
-void gmp_waitgroup_done(gmp_waitgroup *wg)
+void gmp_waitgroup_add(gmp_waitgroup *wg, int n) { add(wg, n); }
+
+/* add_step could not: mostly this is the last one, and one waits, without a deadline. Needs no frame for that. */
+static outofline void done_last(gmp_waitgroup *wg)
+{
+	Word *w = word_of(wg);
+	Queue *q = queue_of(wg->gmp__q);
+	M *m = getm();
+	uint64_t v;
+	if (unlikely(!m) || unlikely(!tryenter(m)) || unlikely(!word_trylock(w, &v))) {
+		add_slow(wg, -1);
+		return;
+	}
+	if (likely(word_count(v) == 1 && q->head && q->head == q->tail)) {
+		G *gp = waitq_pop_plain(q);
+		if (likely(gp != NULL)) {
+			word_unlock(w, 0); /* WG-1 */
+			(void)wake_leave(m, gp);
+			return;
+		}
+	}
+	word_unlock(w, v);
+	add_slow(wg, -1);
+}
+
+static alwaysinline void done(gmp_waitgroup *wg)
 {
 	if (unlikely(!word_step(getm(), word_of(wg), add_step, (uint64_t)-1)))
-		add_slow(wg, -1);
+		done_last(wg);
 }
+
+void gmp_waitgroup_done(gmp_waitgroup *wg) { done(wg); }
 
 /* ---- wait -------------------------------------------------------------------------------------------------------- */
 
@@ -78,11 +105,22 @@ static outofline gmp__sw wait_slow(gmp_waitgroup *wg)
 	return sync_park_sw(m, WAIT_WAITGROUP, wg, queue_of(wg->gmp__q));
 }
 
+/* As those of channels (chan.c), it needs no frame to park. */
 gmp__sw gmp__waitgroup_wait(gmp_waitgroup *wg)
 {
 	if (at_zero(wg))
 		return (gmp__sw){0, NULL};
-	return wait_slow(wg);
+	Word *w = word_of(wg);
+	M *m = getm();
+	uint64_t v;
+	if (unlikely(!m) || unlikely(!tryenter(m)) || unlikely(!word_trylock(w, &v)))
+		return wait_slow(wg);
+	if (unlikely(word_count(v) == 0) || cancelled(m->curg)) {
+		word_unlock(w, v);
+		return wait_slow(wg);
+	}
+	word_set(w, v | SW_WAIT);
+	return sync_park_sw(m, WAIT_WAITGROUP, wg, queue_of(wg->gmp__q));
 }
 
 int gmp_waitgroup_wait_until(gmp_waitgroup *wg, int64_t deadline)
@@ -100,11 +138,9 @@ int gmp_waitgroup_wait_until(gmp_waitgroup *wg, int64_t deadline)
 
 static void run(gmp_waitgroup *wg, gmp_fn *fn, void *arg)
 {
-	G *gp = enter()->curg;
-	gp->fn = fn; /* for dumps */
-	leave(getm());
+	store_relaxed(&getm()->curg->fn, fn); /* for dumps */
 	fn(arg);
-	gmp_waitgroup_done(wg);
+	done(wg);
 }
 
 static void member(void *arg)
@@ -129,7 +165,7 @@ int gmp_waitgroup_spawn(gmp_waitgroup *wg, gmp_fn *fn, void *arg)
 {
 	if (!fn)
 		return -EINVAL;
-	gmp_waitgroup_add(wg, 1);
+	add(wg, 1);
 	int e = gmp__newproc_with(member, arg, caller_pc(), wg, (void *)fn);
 	if (unlikely(e == 1)) {
 		Copy x = {wg, fn, arg};

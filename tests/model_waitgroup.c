@@ -14,10 +14,11 @@ enum { R_ZERO = 1, R_TIMEDOUT };
 
 enum {
 	M_NONE, M_ZERO_BY_CAS, M_IGNORE_BYTE, M_ZERO_FIRST, M_LATE_LOOK, M_NO_WAIT_FLAG, M_NO_SECOND_LOOK, M_NO_CLAIM,
+	M_HEAD_ONLY, M_EARLY_LAST,
 };
-enum { H_QUEUED, H_AT_ONCE, H_TIMEDOUT, H_BOTH };
+enum { H_QUEUED, H_AT_ONCE, H_TIMEDOUT, H_BOTH, H_PLAIN };
 static const char *const reach[] = {"a waiter that queued", "a waiter that found zero", "a deadline ends a wait",
-	"both waiters woken by one done", NULL};
+	"both waiters woken by one done", "done_last finds a plain waiter alone", NULL};
 
 struct S {
 	Il il;
@@ -55,6 +56,35 @@ static int done(S *s, int t, int d)
 			break;
 		}
 		s->m[t].v = *rmw(s, t, W);
+	}
+	/* done_last() */
+	STEP("done: try the lock byte");
+	touch(s);
+	s->m[t].v = *rmw(s, t, W);
+	if (!(s->m[t].v & LOCKBYTE) && !(MUT(M_ZERO_BY_CAS) && s->m[t].v < ONE)) {
+		*rmw(s, t, W) |= LOCKBYTE;
+		STEP("done: a plain waiter, alone?");
+		touch(s);
+		bool last = s->m[t].v / ONE == 1 || MUT(M_EARLY_LAST), alone = s->nq == 1 || (s->nq && MUT(M_HEAD_ONLY));
+		if (last && alone && s->q[0] - 1 != visitor_thread) {
+			s->m[t].r = s->q[0];
+			s->q[0] = s->q[1];
+			s->q[1] = 0;
+			s->nq--;
+			REACHED(H_PLAIN);
+			STEP("done: store zero");
+			touch(s);
+			st(s, t, W, 0);
+			STEP("done: ready");
+			if (s->wake[s->m[t].r - 1])
+				il_fail("PK-2: woken twice");
+			s->wake[s->m[t].r - 1] = R_ZERO;
+			s->m[t].r = 0;
+			RETURN;
+		}
+		STEP("done: give the lock byte back");
+		touch(s);
+		st(s, t, W, s->m[t].v);
 	}
 	AWAIT("done: take the lock byte", !(*rmw(s, t, W) & LOCKBYTE));
 	touch(s);
@@ -228,6 +258,12 @@ static void three_weak(S *s)
 	il_weak = true;
 	begin(s, 3, false);
 }
+static void two_waiters(S *s)
+{
+	begin(s, 2, false);
+	s->visiting = 1;
+	il_thread("visitor", visitor);
+}
 static void visit(S *s) { begin(s, 1, true); }
 static void visit_two(S *s) { begin(s, 2, true); }
 
@@ -237,6 +273,7 @@ static const IlRun runs[] = {
 	{"three done, a waiter, weak stores", three_weak, 0, NULL},
 	{"one done, a waiter, one with a deadline", visit, 0, NULL},
 	{"two done, a waiter, one with a deadline", visit_two, 0, NULL},
+	{"two done, two waiters", two_waiters, 0, NULL},
 
 	{"WG-1 zero before the queue was looked at", visit, M_ZERO_BY_CAS, "SY-2"},
 	{"WG-1 zero under the lock byte, before the waiters are taken off", visit, M_ZERO_FIRST, "SY-2"},
@@ -244,6 +281,8 @@ static const IlRun runs[] = {
 	{"SY-2 done looks at the queue after its last store", visit, M_LATE_LOOK, "SY-2"},
 	{"SY-4 no SW_WAIT", one, M_NO_WAIT_FLAG, "stuck"},
 	{"WG-2 no second look under the lock byte", one, M_NO_SECOND_LOOK, "stuck"},
+	{"WG-1 done_last minds only the first of two waiters", two_waiters, M_HEAD_ONLY, "stuck"},
+	{"WG-1 done_last is not the last", two, M_EARLY_LAST, "SY-2"},
 	{"PK-2 the last one takes a waiter that timed out", visit, M_NO_CLAIM, "PK-2"},
 };
 

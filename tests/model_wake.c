@@ -123,7 +123,7 @@ static int computing(S *s, int t, int d)
 		st_rlx(s, t, QUEUE, ld(s, t, QUEUE) + 1);
 		if (fence && !MUT(M_FENCE_LATE))
 			FENCE();
-		STEP("load hints"); /* gmp__wakep_hint() */
+		STEP("load hints"); /* wake_wanted() */
 		if (!(ld(s, t, HINT) & HINT_IDLE) || lone)
 			continue;
 		CALL(wakep);

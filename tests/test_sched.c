@@ -219,6 +219,9 @@ static void join_rules(void *arg)
 	check_int(gmp_spawn_attr(&g, NULL, count_one, NULL), 0);
 	check_int(gmp_sleep(GMP_MSEC), 0);
 	check_int(gmp_join(g), 0);
+	/* before the end, with a deadline that is far */
+	check_int(gmp_spawn_attr(&g, NULL, count_one, NULL), 0);
+	check_int(gmp_join_until(g, gmp_now() + 3600 * GMP_SEC), 0);
 	/* deadline, then two joiners, then cancelled */
 	check_int(gmp_spawn_attr(&g, NULL, sleeps_long, NULL), 0);
 	check_int(gmp_join_until(g, 0), -ETIMEDOUT);

@@ -64,26 +64,66 @@ static void waiter(void *arg)
 	w->returned++;
 }
 
-static void many_waiters(void *arg)
+/* plain without and others with a deadline, in the order they queue in. */
+static void some_waiters(int others_first, int plain, int others_last)
 {
-	(void)arg;
 	Wait w = {.returned = 0};
 	gmp_waitgroup_add(&w.wg, 2);
-	for (int i = 0; i < 10; i++)
+	for (int i = 0, n = others_first + plain + others_last; i < n; i++) {
+		bool other = i < others_first || i >= others_first + plain;
+		w.deadline = other ? gmp_now() + 3600 * GMP_SEC : 0;
 		check_int(gmp_spawn(waiter, &w), 0);
-	settle();
+		settle();
+	}
 	gmp_waitgroup_done(&w.wg);
 	settle();
 	check_int(w.returned, 0);
 	gmp_waitgroup_done(&w.wg);
 	settle();
-	check_int(w.returned, 10);
+	check_int(w.result, 0);
+	check_int(w.returned, others_first + plain + others_last);
+}
+
+static void many_waiters(void *arg)
+{
+	(void)arg;
+	for (int first = 0; first < 2; first++)
+		for (int plain = 0; plain < 3; plain++)
+			for (int last = 0; last < 2; last++)
+				some_waiters(first, plain, last);
+	some_waiters(3, 10, 3);
+}
+
+static void *waiter_thread(void *arg)
+{
+	waiter(arg);
+	return NULL;
+}
+
+static void join_thread(void *arg) { check_int(pthread_join(*(pthread_t *)arg, NULL), 0); }
+
+static void waiting_thread(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 2; i++) {
+		Wait w = {.deadline = i ? gmp_now() + 3600 * GMP_SEC : 0};
+		pthread_t t;
+		gmp_waitgroup_add(&w.wg, 1);
+		check_int(pthread_create(&t, NULL, waiter_thread, &w), 0);
+		while (!__atomic_load_n(&w.wg.gmp__q[0], __ATOMIC_RELAXED)) /* it is queued */
+			gmp_yield();
+		gmp_waitgroup_done(&w.wg);
+		check_int(gmp_blocking(join_thread, &t), 0);
+		check_int(w.result, 0);
+		check_int(w.returned, 1);
+	}
 }
 
 static void zero_wakes_every_waiter(void **state)
 {
 	(void)state;
 	run_on(1, many_waiters, NULL);
+	run_on_all(waiting_thread, NULL);
 }
 
 static void cancelled_waiter(void *arg)

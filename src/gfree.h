@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT
+ * gfree.h - descriptors that are free: taken by spawn.c, given back by join.c. The lists: g.c. */
+#ifndef GMP_GFREE_H
+#define GMP_GFREE_H
+
+#include "proc.h"
+
+enum { GFREE_LOCAL = 1024, GFREE_BATCH = 512 }; /* most on a P's list; so many go to the global one then */
+
+G *gmp__gfget_slow(M *m);
+void gmp__gfput_slow(P *p);
+void gmp__gext_free(G *gp);
+
+static alwaysinline G *gfget_local(P *p)
+{
+	Link *l = queue_pop_head(&p->gfree);
+	if (likely(l != NULL))
+		countn(&p->ngfree, -1u);
+	return link2g(l);
+}
+
+static alwaysinline G *gfget(M *m, P *p)
+{
+	G *gp = gfget_local(p);
+	return likely(gp != NULL) ? gp : gmp__gfget_slow(m);
+}
+
+static alwaysinline void gfput_local(P *p, G *gp)
+{
+	queue_push_head(&p->gfree, &gp->sg.link);
+	count1(&p->ngfree);
+}
+
+static alwaysinline void gfput(P *p, G *gp)
+{
+	gfput_local(p, gp);
+	if (unlikely(p->ngfree > GFREE_LOCAL))
+		gmp__gfput_slow(p);
+}
+
+/* Back to where Gs come from, by whoever the M is. */
+static alwaysinline void gfput_any(M *m, G *gp)
+{
+	store_relaxed(&gp->flags, (uint16_t)0);
+	gp->detached = 0;
+	gp->joiner = NULL;
+	if (m->p) {
+		gfput(m->p, gp);
+		return;
+	}
+	lock(&sched.lock);
+	queue_push_head(&sched.gfree, &gp->sg.link);
+	sched.ngfree++;
+	unlock(&sched.lock);
+}
+
+#endif
