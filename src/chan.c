@@ -84,6 +84,8 @@ static alwaysinline void copy_word(void *dst, const void *src, const gmp_chan *c
 		memcpy(dst, src, 4);
 }
 
+enum { DONE, MUST_WAIT, LONG_WAY };
+
 /* enter and olock. False: to be done again, maybe it is half done. */
 static alwaysinline bool enter_lock(M *m, gmp_chan *c)
 {
@@ -126,30 +128,39 @@ static outofline gmp__sw send_slow(gmp_chan *c, const void *elem)
 	return send_locked(c, elem, m);
 }
 
+/* What can be done at once. c is locked, and is no more if it was done. */
+static alwaysinline int send_word(M *m, gmp_chan *c, const void *elem)
+{
+	if (unlikely(c->closed) || unlikely(!has_words(c)))
+		return LONG_WAY;
+	if (c->recvq.head) {
+		G *receiver = waitq_pop_plain(&c->recvq);
+		if (unlikely(!receiver))
+			return LONG_WAY;
+		if (likely(receiver->sg.elem != NULL))
+			copy_word(receiver->sg.elem, elem, c);
+		ounlock(&c->lock);
+		(void)wake_leave(m, receiver);
+		return DONE;
+	}
+	if (c->count == c->cap)
+		return MUST_WAIT;
+	copy_word(c->next_in, elem, c);
+	buf_put_done(c);
+	ounlock(&c->lock);
+	store_release(&m->land.inrt, 0u);
+	return DONE;
+}
+
 gmp__sw gmp__chan_send(gmp_chan *c, const void *elem)
 {
 	M *m = getm();
 	if (unlikely(!c) || unlikely(!elem) || unlikely(!enter_lock(m, c)))
 		return send_slow(c, elem);
-	if (unlikely(c->closed) || unlikely(!has_words(c)))
-		return send_locked(c, elem, m);
-	if (c->recvq.head) {
-		G *receiver = waitq_pop_plain(&c->recvq);
-		if (unlikely(!receiver))
-			return send_locked(c, elem, m);
-		if (likely(receiver->sg.elem != NULL))
-			copy_word(receiver->sg.elem, elem, c);
-		ounlock(&c->lock);
-		return wake_leave(m, receiver);
-	}
-	if (c->count < c->cap) {
-		copy_word(c->next_in, elem, c);
-		buf_put_done(c);
-		ounlock(&c->lock);
-		store_release(&m->land.inrt, 0u);
+	int r = send_word(m, c, elem);
+	if (r == DONE)
 		return (gmp__sw){0, NULL};
-	}
-	if (cancelled(m->curg))
+	if (unlikely(r == LONG_WAY) || cancelled(m->curg))
 		return send_locked(c, elem, m);
 	return send_park(m, c, elem);
 }
@@ -167,14 +178,8 @@ int gmp_chan_try_send(gmp_chan *c, const void *elem)
 	return (int)done(m, c, r == CHAN_WAIT ? -EAGAIN : r, sg).r;
 }
 
-int gmp_chan_send_until(gmp_chan *c, const void *elem, int64_t deadline)
+static outofline int send_until_locked(gmp_chan *c, const void *elem, int64_t deadline, M *m)
 {
-	if (!c)
-		return (int)wait_forever_until(deadline);
-	if (bad_elem(c, elem))
-		return -EINVAL;
-	M *m = enter();
-	olock(&c->lock);
 	Sudog *sg;
 	int r = send_now(c, elem, &sg);
 	G *gp = m->curg;
@@ -187,6 +192,25 @@ int gmp_chan_send_until(gmp_chan *c, const void *elem, int64_t deadline)
 	uint32_t seq = claim_begin(gp);
 	queue_push_tail(&c->sendq, &gp->sg.link);
 	return (int)gmp__park_until(m, gp, WAIT_CHAN_SEND, c, &c->sendq, &c->lock, seq, deadline);
+}
+
+static outofline int send_until_slow(gmp_chan *c, const void *elem, int64_t deadline)
+{
+	if (!c)
+		return (int)wait_forever_until(deadline);
+	if (bad_elem(c, elem))
+		return -EINVAL;
+	M *m = enter();
+	olock(&c->lock);
+	return send_until_locked(c, elem, deadline, m);
+}
+
+int gmp_chan_send_until(gmp_chan *c, const void *elem, int64_t deadline)
+{
+	M *m = getm();
+	if (unlikely(!c) || unlikely(!elem) || unlikely(!enter_lock(m, c)))
+		return send_until_slow(c, elem, deadline);
+	return send_word(m, c, elem) == DONE ? 0 : send_until_locked(c, elem, deadline, m);
 }
 
 /* ---- receive ----------------------------------------------------------------------------------------------------- */
@@ -221,31 +245,41 @@ static outofline gmp__sw recv_slow(gmp_chan *c, void *elem)
 	return recv_locked(c, elem, m);
 }
 
+/* As send_word. */
+static alwaysinline int recv_word(M *m, gmp_chan *c, void *elem)
+{
+	if (unlikely(!elem) || unlikely(!has_words(c)))
+		return LONG_WAY;
+	if (c->count) {
+		if (unlikely(c->sendq.head != NULL))
+			return LONG_WAY;
+		copy_word(elem, c->next_out, c);
+		buf_get_done(c);
+		ounlock(&c->lock);
+		store_release(&m->land.inrt, 0u);
+		return DONE;
+	}
+	if (c->sendq.head) {
+		G *sender = waitq_pop_plain(&c->sendq);
+		if (unlikely(!sender))
+			return LONG_WAY;
+		copy_word(elem, sender->sg.elem, c);
+		ounlock(&c->lock);
+		(void)wake_leave(m, sender);
+		return DONE;
+	}
+	return unlikely(c->closed) ? LONG_WAY : MUST_WAIT;
+}
+
 gmp__sw gmp__chan_recv(gmp_chan *c, void *elem)
 {
 	M *m = getm();
 	if (unlikely(!c) || unlikely(!enter_lock(m, c)))
 		return recv_slow(c, elem);
-	if (unlikely(!elem) || unlikely(!has_words(c)))
-		return recv_locked(c, elem, m);
-	if (c->count) {
-		if (unlikely(c->sendq.head != NULL))
-			return recv_locked(c, elem, m);
-		copy_word(elem, c->next_out, c);
-		buf_get_done(c);
-		ounlock(&c->lock);
-		store_release(&m->land.inrt, 0u);
+	int r = recv_word(m, c, elem);
+	if (r == DONE)
 		return (gmp__sw){0, NULL};
-	}
-	if (c->sendq.head) {
-		G *sender = waitq_pop_plain(&c->sendq);
-		if (unlikely(!sender))
-			return recv_locked(c, elem, m);
-		copy_word(elem, sender->sg.elem, c);
-		ounlock(&c->lock);
-		return wake_leave(m, sender);
-	}
-	if (unlikely(c->closed) || cancelled(m->curg))
+	if (unlikely(r == LONG_WAY) || cancelled(m->curg))
 		return recv_locked(c, elem, m);
 	return recv_park(m, c, elem);
 }
@@ -261,12 +295,8 @@ int gmp_chan_try_recv(gmp_chan *c, void *elem)
 	return (int)done(m, c, r == CHAN_WAIT ? -EAGAIN : r, sg).r;
 }
 
-int gmp_chan_recv_until(gmp_chan *c, void *elem, int64_t deadline)
+static outofline int recv_until_locked(gmp_chan *c, void *elem, int64_t deadline, M *m)
 {
-	if (!c)
-		return (int)wait_forever_until(deadline);
-	M *m = enter();
-	olock(&c->lock);
 	Sudog *sg;
 	int r = recv_now(c, elem, &sg);
 	G *gp = m->curg;
@@ -279,6 +309,23 @@ int gmp_chan_recv_until(gmp_chan *c, void *elem, int64_t deadline)
 	uint32_t seq = claim_begin(gp);
 	queue_push_tail(&c->recvq, &gp->sg.link);
 	return (int)gmp__park_until(m, gp, WAIT_CHAN_RECV, c, &c->recvq, &c->lock, seq, deadline);
+}
+
+static outofline int recv_until_slow(gmp_chan *c, void *elem, int64_t deadline)
+{
+	if (!c)
+		return (int)wait_forever_until(deadline);
+	M *m = enter();
+	olock(&c->lock);
+	return recv_until_locked(c, elem, deadline, m);
+}
+
+int gmp_chan_recv_until(gmp_chan *c, void *elem, int64_t deadline)
+{
+	M *m = getm();
+	if (unlikely(!c) || unlikely(!enter_lock(m, c)))
+		return recv_until_slow(c, elem, deadline);
+	return recv_word(m, c, elem) == DONE ? 0 : recv_until_locked(c, elem, deadline, m);
 }
 
 /* ---- close, length ----------------------------------------------------------------------------------------------- */

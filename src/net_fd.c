@@ -341,7 +341,7 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 	store_relaxed(&gp->sg.g, (uintptr_t)gp | SG_CONTESTED);
 	uint32_t seq = claim_begin(gp);
 	lockbyte(&gp->parklock); /* NP-4: until the landing */
-	(void)fetch_add_seqcst(&sched.waitersnet, 1u); /* NP-6 */
+	uint32_t waiters = fetch_add_seqcst(&sched.waitersnet, 1u); /* NP-6 */
 	Timer t = {.when = deadline, .f = timed_out, .arg = gp, .seq = seq};
 	int e = 0;
 	bool ok = install(pd, gp, seq, dirs);
@@ -353,6 +353,8 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 		unlockbyte(&gp->parklock);
 		leave(m);
 	} else {
+		if (waiters >= COLD_WAITERS && m->p)
+			gmp__warm_next(m->p);
 		r = finish_sw(park_sw(m, gp, dirs & IO_RBIT ? WAIT_IO_READ : WAIT_IO_WRITE, pd, NULL, &gp->parklock));
 	}
 	(void)fetch_add_seqcst(&sched.waitersnet, -1u);

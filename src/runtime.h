@@ -159,15 +159,26 @@ struct Timer {
 	uint32_t popped; /* how often it was due (gmp_timer). Guarded by the heap's lock */
 };
 
+/* What a P knows of a timer, by id - 1: those of many are moved about without touching one. */
+typedef struct TimerRef {
+	Timer *t;         /* NULL: the id is free */
+	int64_t when;
+	uint32_t at;      /* index in the heap, or TIMER_LISTED + number of its list */
+	uint32_t prev, next; /* in a list: ids, 0 none. Of a free id: the next free one */
+} TimerRef;
+enum { TIMER_LISTS = 32 };
+#define TIMER_LISTED 0x80000000u
 typedef struct TimerSlot { int64_t when; uint32_t id; } TimerSlot;
 typedef struct Timers {
 	uint8_t lock;
-	uint32_t n, cap;  /* of heap; the tables are as long */
-	TimerSlot *heap;  /* 4-ary, smallest `when` first */
-	uint32_t *pos;    /* by id - 1: index in the heap; of free ids: the next free one */
-	Timer **timer;    /* by id - 1 */
-	uint32_t free;    /* ids that were given back; 0 none */
-	int64_t minwhen;  /* heap[0].when or INT64_MAX; written under lock, read by anyone */
+	uint32_t n, nheap; /* pending; of these in the heap */
+	uint32_t cap;      /* of heap and ref */
+	TimerSlot *heap;   /* 4-ary, smallest `when` first */
+	TimerRef *ref;
+	uint32_t free;     /* ids that were given back; 0 none */
+	uint32_t lists;    /* bit i: list[i] is not empty */
+	struct { uint32_t head, tail; } list[TIMER_LISTS]; /* ids; each ascends in `when` */
+	int64_t minwhen;   /* of all, or INT64_MAX; written under lock, read by anyone */
 } Timers;
 
 /* ---- P ----------------------------------------------------------------------------------------------------------- */
@@ -199,11 +210,12 @@ struct P {
 	P *stolenfrom;
 	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
 	uint64_t nextid, idend;
-	int64_t now;       /* clock at the last visit to g0 */
+	int64_t now;       /* clock at the last visit to g0; read by anyone */
 	int64_t slicestart; /* FQ-1 */
 	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
 	bool ranfresh;
 	int64_t freshsince; /* when the fresh queue was last seen empty */
+	uint32_t warmstacks; /* so many at the head of runq have the page of their stack in the TLB: prefetch.c */
 	uint64_t rand;
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
 
@@ -380,6 +392,10 @@ int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc,
                  gmp_group *grp);
 bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x);
 int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y);
+
+/* prefetch.c */
+enum { COLD_WAITERS = 256 };                 /* where so many wait for the network: */
+void gmp__warm_next(P *p);
 
 /* join.c */
 gmp__gobuf *gmp__goexit(void);

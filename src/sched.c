@@ -39,7 +39,7 @@ int64_t gmp__look_at_clock(P *p)
 {
 	int64_t now = gmp__os_now();
 	if (p)
-		p->now = now;
+		store_relaxed(&p->now, now);
 	store_relaxed(&sched.coarse_ms, (uint32_t)(now / 1000000));
 	return now;
 }
@@ -151,28 +151,25 @@ bool gmp__runtimers(M *m, P *p, int64_t now)
 
 int gmp__timer_start(M *m, Timer *t)
 {
-	P *p = m->p;
-	if (!p) {
-		if (load_relaxed(&sched.state) != ST_UP)
-			return load_relaxed(&sched.state) == ST_FORKED ? -ENOTSUP : -ESRCH;
-		p = sched.allp[0];
-	}
+	/* An owner looks at its timers by itself: on its way to idle, at its next visit to g0, or sysmon does when it
+	 * computes for long. */
+	if (likely(m->p))
+		return gmp__timer_add(m->p, t);
+	if (load_relaxed(&sched.state) != ST_UP)
+		return load_relaxed(&sched.state) == ST_FORKED ? -ENOTSUP : -ESRCH;
 	int64_t when = t->when;
-	int e = gmp__timer_add(p, t); /* from here on t is the heap's: a periodic one may move on at once */
+	int e = gmp__timer_add(sched.allp[0], t); /* from here on t is the P's: a periodic one may move on at once */
 	if (e)
 		return e;
-	if (!m->p) {
-		/* Nobody is bound to look at this heap in time: TM-1. An owner looks by itself: on its way to idle, at its
-		 * next visit to g0, or sysmon does when it computes for long. */
-		fence_seqcst();
-		if (load_seqcst(&sched.polling)) {
-			if (load_seqcst(&sched.polluntil) > when)
-				gmp__netpoll_break();
-		} else {
-			gmp__wakep();
-		}
-		gmp__sysmon_wake();
+	/* Nobody is bound to look in time: TM-1. */
+	fence_seqcst();
+	if (load_seqcst(&sched.polling)) {
+		if (load_seqcst(&sched.polluntil) > when)
+			gmp__netpoll_break();
+	} else {
+		gmp__wakep();
 	}
+	gmp__sysmon_wake();
 	return 0;
 }
 

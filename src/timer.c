@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * timer.c - per-P timers: a 4-ary heap ordered by `when`, each timer knows its place in it.
+ * timer.c - per-P timers.
+ *
+ * Most deadlines are set anew and anew a fixed time ahead, and hardly one of them comes. So there is a list for each order
+ * of magnitude of that time, into which such timers go at the end and out of which they come anywhere, without a search;
+ * whoever is too early for the end of its list goes into a 4-ary heap ordered by `when`.
  *
  * Timers never move between Ps; a P's timers may be run, added to and removed from by anyone under the heap's lock byte,
  * also while the P is idle or dead (findrunnable looks after the dead ones).
@@ -11,16 +15,15 @@
  *        callback needs of a gmp_timer is kept by counting (TI-2, time.c).
  *   TM-5 The sleeper wakes at polluntil or earlier, never later: an adder with a later deadline relies on it.
  *   TM-6 A poller that comes back while the world stands finds no P and goes to sleep; startworld wakes somebody for it.
- *   TM-4 Set-and-cancel touches the end of the heap only, since a far deadline stays a leaf. */
+ *   TM-4 Set-and-cancel of a fixed time touches the end of a list only; in the heap a far deadline stays a leaf. */
 #include "proc.h"
 #include "timer.h"
 #include <stdlib.h>
 
-/* Not in the Timer: those lie in the frames of sleeping coroutines, and a heap of many is moved about without touching one. */
 static void place(Timers *ts, uint32_t i, TimerSlot s)
 {
 	ts->heap[i] = s;
-	ts->pos[s.id - 1] = i;
+	ts->ref[s.id - 1].at = i;
 }
 
 static void siftup(Timers *ts, uint32_t i, TimerSlot s)
@@ -39,9 +42,9 @@ static void siftdown(Timers *ts, uint32_t i, TimerSlot s)
 {
 	for (;;) {
 		uint32_t c = i * 4 + 1;
-		if (c >= ts->n)
+		if (c >= ts->nheap)
 			break;
-		uint32_t best = c, end = c + 4 < ts->n ? c + 4 : ts->n;
+		uint32_t best = c, end = c + 4 < ts->nheap ? c + 4 : ts->nheap;
 		for (uint32_t k = c + 1; k < end; k++)
 			if (ts->heap[k].when < ts->heap[best].when)
 				best = k;
@@ -53,7 +56,16 @@ static void siftdown(Timers *ts, uint32_t i, TimerSlot s)
 	place(ts, i, s);
 }
 
-static void set_min(Timers *ts) { store_release(&ts->minwhen, ts->n ? ts->heap[0].when : INT64_MAX); }
+static void heap_remove(Timers *ts, uint32_t i)
+{
+	TimerSlot last = ts->heap[--ts->nheap];
+	if (i == ts->nheap)
+		return;
+	if (i > 0 && ts->heap[(i - 1) / 4].when > last.when)
+		siftup(ts, i, last);
+	else
+		siftdown(ts, i, last);
+}
 
 static void *resized(void *p, size_t bytes) { return gmp__os_inject_failure() ? NULL : realloc(p, bytes); }
 
@@ -65,59 +77,118 @@ static bool grow(Timers *ts)
 	if (!heap)
 		return false;
 	ts->heap = heap;
-	uint32_t *pos = resized(ts->pos, cap * sizeof *pos);
-	if (!pos)
+	TimerRef *ref = resized(ts->ref, cap * sizeof *ref);
+	if (!ref)
 		return false;
-	ts->pos = pos;
-	Timer **timer = resized(ts->timer, cap * sizeof(Timer *));
-	if (!timer)
-		return false;
-	ts->timer = timer;
+	ts->ref = ref;
 	for (uint32_t i = ts->cap; i < cap; i++)
-		ts->pos[i] = i + 1 < cap ? i + 2 : 0;
+		ref[i] = (TimerRef){.next = i + 1 < cap ? i + 2 : 0};
 	ts->free = ts->cap + 1;
 	ts->cap = cap;
 	return true;
 }
 
-/* t is in no heap. The heap's lock is taken here. */
+/* Which list: the magnitude of the time from now on. The clock may be old, which does no harm. */
+static uint32_t list_of(const P *p, int64_t when)
+{
+	int64_t units = (when - load_relaxed(&p->now)) >> 16; /* of 65 us */
+	uint32_t k = units <= 0 ? 0 : 64 - (uint32_t)__builtin_clzll((unsigned long long)units);
+	return k < TIMER_LISTS ? k : TIMER_LISTS - 1;
+}
+
+/* Into the list, or the heap. */
+static void enqueue(P *p, uint32_t id, int64_t when)
+{
+	Timers *ts = &p->timers;
+	TimerRef *r = &ts->ref[id - 1];
+	uint32_t k = list_of(p, when), tail = ts->list[k].tail;
+	r->when = when;
+	if (tail && ts->ref[tail - 1].when > when) {
+		siftup(ts, ts->nheap++, (TimerSlot){when, id});
+	} else {
+		r->at = TIMER_LISTED | k;
+		r->prev = tail;
+		r->next = 0;
+		*(tail ? &ts->ref[tail - 1].next : &ts->list[k].head) = id;
+		ts->list[k].tail = id;
+		ts->lists |= 1u << k;
+	}
+	if (when < ts->minwhen)
+		store_release(&ts->minwhen, when);
+}
+
+/* The first of list k, k counted up to one that has a timer; false: there is none. */
+static bool next_list(const Timers *ts, uint32_t *k)
+{
+	uint32_t left = *k < TIMER_LISTS ? ts->lists >> *k : 0;
+	if (!left)
+		return false;
+	*k += (uint32_t)__builtin_ctz(left);
+	return true;
+}
+
+/* The timer that is due first; 0: there is none. */
+static uint32_t first(const Timers *ts)
+{
+	int64_t min = ts->nheap ? ts->heap[0].when : INT64_MAX;
+	uint32_t id = ts->nheap ? ts->heap[0].id : 0;
+	for (uint32_t k = 0; next_list(ts, &k); k++) {
+		uint32_t head = ts->list[k].head;
+		if (!id || ts->ref[head - 1].when < min) {
+			id = head;
+			min = ts->ref[head - 1].when;
+		}
+	}
+	return id;
+}
+
+static void dequeue(Timers *ts, uint32_t id)
+{
+	TimerRef *r = &ts->ref[id - 1];
+	if (r->at & TIMER_LISTED) {
+		uint32_t k = r->at & ~TIMER_LISTED;
+		*(r->prev ? &ts->ref[r->prev - 1].next : &ts->list[k].head) = r->next;
+		*(r->next ? &ts->ref[r->next - 1].prev : &ts->list[k].tail) = r->prev;
+		if (!ts->list[k].head)
+			ts->lists &= ~(1u << k);
+	} else {
+		heap_remove(ts, r->at);
+	}
+	if (r->when == ts->minwhen) {
+		uint32_t f = first(ts);
+		store_release(&ts->minwhen, f ? ts->ref[f - 1].when : INT64_MAX);
+	}
+}
+
+/* t is pending nowhere. The lock is taken here. */
 int gmp__timer_add(P *p, Timer *t)
 {
 	Timers *ts = &p->timers;
 	olock(&ts->lock);
-	if (ts->n == ts->cap && !grow(ts)) {
+	if (!ts->free && !grow(ts)) {
 		ounlock(&ts->lock);
 		return -ENOMEM;
 	}
 	t->p = p;
-	uint32_t i = ts->n, id = ts->free;
-	ts->free = ts->pos[id - 1];
-	ts->timer[id - 1] = t;
+	uint32_t id = ts->free;
+	ts->free = ts->ref[id - 1].next;
+	ts->ref[id - 1].t = t;
 	store_relaxed(&t->id, id);
-	store_relaxed(&ts->n, i + 1);
-	siftup(ts, i, (TimerSlot){t->when, id});
-	if (ts->pos[id - 1] == 0)
-		set_min(ts);
+	store_relaxed(&ts->n, ts->n + 1);
+	enqueue(p, id, t->when);
 	ounlock(&ts->lock);
 	return 0;
 }
 
-static void remove_at(Timers *ts, uint32_t i)
+static void forget(Timers *ts, uint32_t id)
 {
-	uint32_t id = ts->heap[i].id;
+	TimerRef *r = &ts->ref[id - 1];
+	dequeue(ts, id);
 	store_relaxed(&ts->n, ts->n - 1);
-	TimerSlot last = ts->heap[ts->n];
-	if (i != ts->n) {
-		if (i > 0 && ts->heap[(i - 1) / 4].when > last.when)
-			siftup(ts, i, last);
-		else
-			siftdown(ts, i, last);
-	}
-	store_release(&ts->timer[id - 1]->id, 0u);
-	ts->pos[id - 1] = ts->free;
+	store_release(&r->t->id, 0u);
+	r->t = NULL;
+	r->next = ts->free;
 	ts->free = id;
-	if (i == 0)
-		set_min(ts);
 }
 
 bool gmp__timer_remove(Timer *t)
@@ -127,11 +198,11 @@ bool gmp__timer_remove(Timer *t)
 		return false;
 	Timers *ts = &p->timers;
 	olock(&ts->lock);
-	uint32_t i = t->id - 1;
-	/* Not so in a forked child, which has the Timer but an empty heap. */
-	bool was = i < ts->cap && ts->pos[i] < ts->n && ts->heap[ts->pos[i]].id == t->id && ts->timer[i] == t;
+	uint32_t id = t->id;
+	/* Not so in a forked child, which has the Timer but nothing pending. */
+	bool was = id && id <= ts->cap && ts->ref[id - 1].t == t;
 	if (was)
-		remove_at(ts, ts->pos[i]);
+		forget(ts, id);
 	else
 		store_relaxed(&t->id, 0u);
 	ounlock(&ts->lock);
@@ -146,32 +217,32 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 	if (load_acquire(&ts->minwhen) > now)
 		return NULL;
 	olock(&ts->lock);
-	if (!ts->n || ts->heap[0].when > now) {
+	if (!ts->n || ts->minwhen > now) {
 		ounlock(&ts->lock);
 		return NULL;
 	}
-	Timer *t = ts->timer[ts->heap[0].id - 1];
+	uint32_t id = first(ts);
+	Timer *t = ts->ref[id - 1].t;
 	t->popped++;
 	*copy = *t;
 	if (t->period > 0) {
 		int64_t missed = (now - t->when) / t->period;
 		t->when = add_sat_i64(t->when, add_sat_i64(missed * t->period, t->period));
-		siftdown(ts, 0, (TimerSlot){t->when, t->id});
-		set_min(ts);
+		dequeue(ts, id);
+		enqueue(p, id, t->when);
 	} else {
-		remove_at(ts, 0);
+		forget(ts, id);
 	}
 	ounlock(&ts->lock);
 	return t;
 }
 
-/* All timers out. Nobody uses the heap. */
+/* All timers out. Nobody uses them. */
 void gmp__timers_clear(P *p)
 {
 	Timers *ts = &p->timers;
-	while (ts->n)
-		remove_at(ts, ts->n - 1);
-	set_min(ts);
+	for (uint32_t id; (id = first(ts));)
+		forget(ts, id);
 }
 
 /* The earliest deadline of all Ps; INT64_MAX: none. May be early, never late (TM-1). */

@@ -31,8 +31,7 @@ static void expect(int n)
 static void free_heap(P *p)
 {
 	free(p->timers.heap);
-	free(p->timers.pos);
-	free(p->timers.timer);
+	free(p->timers.ref);
 }
 
 static void a_periodic_timer_keeps_its_phase(void **state)
@@ -64,10 +63,43 @@ static void a_periodic_timer_keeps_its_phase(void **state)
 	free_heap(&p);
 }
 
-static void the_heap_agrees_with_a_list(void **state)
+/* Each pending timer is where its entry says; lists ascend. */
+static void check_timers(const P *p, const Timer *t, int n)
+{
+	const Timers *ts = &p->timers;
+	uint32_t pending = 0, listed = 0;
+	for (int k = 0; k < n; k++) {
+		uint32_t id = t[k].id;
+		if (!id)
+			continue;
+		pending++;
+		const TimerRef *r = &ts->ref[id - 1];
+		check(r->t == &t[k] && r->when == t[k].when);
+		if (!(r->at & TIMER_LISTED))
+			check(r->at < ts->nheap && ts->heap[r->at].id == id && ts->heap[r->at].when == r->when);
+	}
+	for (uint32_t k = 0; k < TIMER_LISTS; k++) {
+		check_int(ts->list[k].head != 0, ts->lists >> k & 1);
+		uint32_t last = 0;
+		for (uint32_t id = ts->list[k].head; id; id = ts->ref[id - 1].next, listed++) {
+			const TimerRef *r = &ts->ref[id - 1];
+			check(r->t && r->at == (TIMER_LISTED | k) && r->prev == last);
+			check(!last || ts->ref[last - 1].when <= r->when);
+			last = id;
+		}
+		if (ts->lists >> k & 1)
+			check_int(ts->list[k].tail, last);
+	}
+	check_int(ts->n, pending);
+	check_int(ts->n, ts->nheap + listed);
+}
+
+/* Times that are all over the place, and times a few fixed intervals ahead: heap and lists. */
+static void timers_come_in_their_order(void **state)
 {
 	(void)state;
 	enum { N = 300 };
+	static const int64_t ahead[] = {70 * 1000, 10 * GMP_MSEC, 10 * GMP_MSEC, 60 * GMP_SEC};
 	static P p;
 	static Timer t[N];
 	uint64_t seed = test_seed();
@@ -79,25 +111,27 @@ static void the_heap_agrees_with_a_list(void **state)
 			if (t[k].id && t[k].when < first)
 				first = t[k].when;
 		check_int(p.timers.minwhen, first);
+		p.now += (int64_t)(test_rand(&seed) % 1000);
 		if (test_rand(&seed) % 8 == 0 && first != INT64_MAX) {
 			Timer *y = gmp__timer_pop(&p, first, &copy);
-			check(y && y->when == first && y->id == 0 && copy.when == first);
+			check(y && copy.when == first && (y->period ? y->when > first : y->id == 0));
 		} else if (x->id) {
 			check(gmp__timer_remove(x));
 			check_int(x->id, 0);
 		} else {
-			*x = (Timer){.when = (int64_t)(test_rand(&seed) % 1000)};
+			bool fixed = test_rand(&seed) % 4;
+			*x = (Timer){.when = p.now + (fixed ? ahead[test_rand(&seed) % nelem(ahead)] : (int64_t)(test_rand(&seed) % (20 * GMP_MSEC))),
+				.period = test_rand(&seed) % 8 ? 0 : ahead[test_rand(&seed) % nelem(ahead)]};
 			check_int(gmp__timer_add(&p, x), 0);
 		}
-		uint32_t n = 0;
-		for (int k = 0; k < N; k++)
-			if (t[k].id) {
-				n++;
-				uint32_t id = t[k].id;
-				check(p.timers.timer[id - 1] == &t[k] && p.timers.heap[p.timers.pos[id - 1]].id == id);
-			}
-		check_int(p.timers.n, n);
+		if (i % 16 == 0)
+			check_timers(&p, t, N);
 	}
+	check(p.timers.nheap > 0 && p.timers.nheap < p.timers.n); /* both are in use */
+	gmp__timers_clear(&p);
+	check_timers(&p, t, N);
+	check_int(p.timers.n, 0);
+	check_int(p.timers.minwhen, INT64_MAX);
 	free_heap(&p);
 }
 
@@ -799,7 +833,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_start_without_memory_is_an_error), /* first: while the heap is small */
 		cmocka_unit_test(a_periodic_timer_keeps_its_phase),
-		cmocka_unit_test(the_heap_agrees_with_a_list),
+		cmocka_unit_test(timers_come_in_their_order),
 		cmocka_unit_test(a_sleep_is_not_short_and_can_be_cancelled),
 		cmocka_unit_test(many_sleep_at_once),
 		cmocka_unit_test(a_timer_starts_stops_and_starts_anew),
