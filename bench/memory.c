@@ -2,7 +2,9 @@
  * memory.c - what a coroutine costs in memory: parked at once, and after it has been deep in its stack. */
 #include "bench.h"
 
+#include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 /* Coroutines that have said that they are up get this long to reach the channel behind it. */
 #define SETTLE (20 * GMP_MSEC)
@@ -107,6 +109,48 @@ static void run_parked_own(struct result *r, int64_t n)
 	free(owned);
 }
 
+/* ---- touch -------------------------------------------------------------------------------------------------------- */
+
+/* What the system asks for the memory of `parked`, whoever manages it: plain threads write to one page in every 64 KiB. */
+struct touch {
+	char *base;
+	int64_t first, end;
+};
+
+enum { TOUCH_STRIDE = 64 * 1024 };
+
+static void *touch_pages(void *arg)
+{
+	const struct touch *t = arg;
+
+	for (int64_t i = t->first; i < t->end; i++)
+		*(volatile char *)(t->base + i * TOUCH_STRIDE) = 1;
+	return NULL;
+}
+
+static void run_touch(struct result *r, int64_t n)
+{
+	size_t bytes = (size_t)n * TOUCH_STRIDE;
+	char *base = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct touch *part = must_alloc((size_t)bench_workers, sizeof *part);
+	pthread_t *thread = must_alloc((size_t)bench_workers, sizeof *thread);
+
+	check(base != MAP_FAILED, "no address space");
+	(void)madvise(base, bytes, MADV_NOHUGEPAGE);
+	int64_t start = now_ns();
+	for (int i = 0; i < bench_workers; i++) {
+		part[i] = (struct touch){base, n * i / bench_workers, n * (i + 1) / bench_workers};
+		must(-pthread_create(&thread[i], NULL, touch_pages, &part[i]));
+	}
+	for (int i = 0; i < bench_workers; i++)
+		must(-pthread_join(thread[i], NULL));
+	r->ns = now_ns() - start;
+	r->ops = n;
+	must(munmap(base, bytes));
+	free(thread);
+	free(part);
+}
+
 /* ---- deep -------------------------------------------------------------------------------------------------------- */
 
 enum { LEVELS = 16, FRAME = 1024 }; /* together 16 KiB */
@@ -186,6 +230,7 @@ static void run_deep(struct result *r, int64_t n)
 const struct workload memory_workloads[] = {
 	{"parked", run_parked, 100000, 0, "n coroutines blocked on one channel: bytes each"},
 	{"parked_own", run_parked_own, 100000, 0, "the same, a channel each"},
+	{"touch", run_touch, 1000000, NO_RUNTIME | WARM_NONE, "first touch of n pages by plain threads: the floor of parked"},
 	{"deep", run_deep, 10000, 0, "16 KiB of stack each: bytes at the peak and later"},
 	{0},
 };

@@ -51,5 +51,6 @@ static inline int64_t add_sat_i64(int64_t a, int64_t b)
 #ifndef ASAN_BUILD
 #define ASAN_BUILD 0
 #endif
+#define SAN_BUILD (TSAN_BUILD || ASAN_BUILD) /* those that must be told of every switch */
 
 #endif

@@ -135,7 +135,7 @@ static void abandon(G *gp, void *arg)
 	if (s == Gidle || s == Gdead)
 		return;
 	if (gp->stack) {
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 		gmp__san_fiber_destroy(&gp->san);
 #endif
 		gmp__stack_free_slow(NULL, gp->stack);

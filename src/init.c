@@ -39,7 +39,7 @@ static void fork_child(void)
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
 		p->lock.key = 0;
-		p->timers = (Timers){.minwhen = INT64_MAX}; /* somebody may have been at work on the heap: its memory is lost */
+		p->timers = (Timers){.minwhen = INT64_MAX}; /* somebody may have been at work on them: their memory is lost */
 		memset(&p->stacks, 0, sizeof p->stacks);
 		memset(&p->gfree, 0, sizeof p->gfree);
 		p->ngfree = 0;

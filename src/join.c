@@ -63,7 +63,7 @@ static void goexit_m(M *m, G *gp)
 	tick_g0(p);
 	Stack *s = gp->stack;
 	gp->stack = NULL;
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	gmp__san_fiber_destroy(&gp->san);
 #endif
 	stack_free(&p->stacks, s);
@@ -77,7 +77,7 @@ static outofline gmp__gobuf *goexit_g0(M *m, G *gp)
 	m->g0fn = goexit_m;
 	m->g0arg = gp;
 	m->g0land.unlock = &m->dummy;
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	gmp__san_exit(&gp->san, &m->g0);
 #endif
 	return &m->g0;
@@ -127,7 +127,7 @@ static outofline gmp__gobuf *goexit_slow(M *m, G *gp)
 	m = enter();
 	P *p = m->p;
 	m->land.unlock = &m->dummy;
-	if ((gp->flags & GF_VIAG0) || TSAN_BUILD || ASAN_BUILD || !stack_free_hot(&p->stacks, gp->stack))
+	if ((gp->flags & GF_VIAG0) || SAN_BUILD || !stack_free_hot(&p->stacks, gp->stack))
 		return goexit_g0(m, gp);
 	gp->stack = NULL;
 	g_gone(m, gp);
@@ -151,7 +151,7 @@ gmp__gobuf *gmp__goexit(void)
 {
 	M *m = getm();
 	G *gp = m->curg;
-	if (TSAN_BUILD || ASAN_BUILD || unlikely(gp->ext != NULL) || unlikely(load_relaxed(&gp->flags) & GF_VIAG0) || unlikely(!tryenter(m)))
+	if (SAN_BUILD || unlikely(gp->ext != NULL) || unlikely(load_relaxed(&gp->flags) & GF_VIAG0) || unlikely(!tryenter(m)))
 		return goexit_slow(m, gp);
 	P *p = m->p;
 	bool joinable = gp->flags & GF_JOINABLE;

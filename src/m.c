@@ -15,11 +15,11 @@ static void m_init(M *m)
 	m->dummy = 0;
 	m->land.inrt = 1; /* PO-6 */
 	m->land.unlock = &m->dummy;
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	m->sanland.unlock = &m->dummy;
 #endif
 	m->g0land.unlock = &m->dummy;
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	m->g0.m = &m->sanland;
 #else
 	m->g0.m = &m->g0land;
@@ -39,7 +39,7 @@ static void m_register(M *m)
 /* On m's thread. */
 static void m_san_begin(M *m)
 {
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	void *lo;
 	size_t size;
 	gmp__os_thread_stack(&lo, &size);

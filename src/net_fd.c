@@ -353,7 +353,7 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 		unlockbyte(&gp->parklock);
 		leave(m);
 	} else {
-		if (waiters >= COLD_WAITERS && m->p)
+		if (waiters >= COLD_WAITERS)
 			gmp__warm_next(m->p);
 		r = finish_sw(park_sw(m, gp, dirs & IO_RBIT ? WAIT_IO_READ : WAIT_IO_WRITE, pd, NULL, &gp->parklock));
 	}

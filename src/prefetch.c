@@ -13,7 +13,7 @@ static void prefetch_lines(const char *at, int n)
 		__builtin_prefetch(at + i * CACHELINE, 1, 3);
 }
 
-/* The caller is about to park. The head of the queue runs then: too late for it. */
+/* The caller is about to park. The head of the queue mostly runs then: too late for it. */
 void gmp__warm_next(P *p)
 {
 	Link *next = p->runq.q.head ? p->runq.q.head->next : NULL;

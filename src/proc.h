@@ -132,7 +132,7 @@ static inline void bindg(G *gp)
 	gp->ctx.sp = stack_sp(gp->stack);
 	gp->ctx.bp = NULL;
 	gp->ctx.ret = (intptr_t)gp;
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	gmp__san_fiber_new(&gp->san, gmp__stack_lo(gp->stack), gmp__stack_hi(gp->stack));
 	gp->sanfn = gp->fn;
 	gp->sanarg = gp->sg.elem;
@@ -159,7 +159,7 @@ static inline bool bindstack(P *p, G *gp)
 static alwaysinline void execute_prep(M *m, P *p, G *gp)
 {
 	gstatus(gp, Grunnable, Grunning);
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	store_relaxed(&gp->ctx.m, (void *)&m->sanland); /* read by schedtrace; gmp__switch_c does the landing's work where the sanitizers see it */
 #else
 	store_relaxed(&gp->ctx.m, (void *)m);

@@ -111,7 +111,7 @@ struct gmp_g {
 	uint64_t id;
 	void *spawnpc;     /* who called spawn */
 	G *joiner;
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	SanFiber san;
 	gmp_fn *sanfn;     /* fn and argument, while gmp__san_main stands in their place */
 	void *sanarg;
@@ -119,7 +119,7 @@ struct gmp_g {
 };
 _Static_assert(offsetof(struct gmp_g, sg) == 0, "a Link of a run queue is a G");
 _Static_assert(offsetof(gmp__gobuf, m) == 32, "arch/*.S and gmp.h know this layout");
-#if !(TSAN_BUILD || ASAN_BUILD)
+#if !SAN_BUILD
 _Static_assert(sizeof(struct gmp_g) <= 160, "a parked coroutine's budget: docs/memory");
 #endif
 
@@ -154,9 +154,9 @@ struct Timer {
 	TimerFn *f;
 	void *arg;
 	uintptr_t seq;
-	P *p;         /* whose heap; stays set once it was added */
-	uint32_t id;  /* its number in the heap's tables, from 1; 0: not in the heap. Guarded by the heap's lock */
-	uint32_t popped; /* how often it was due (gmp_timer). Guarded by the heap's lock */
+	P *p;         /* whose timers; stays set once it was added */
+	uint32_t id;  /* its number at that P, from 1; 0: not pending. Guarded by the timers' lock */
+	uint32_t popped; /* how often it was due (gmp_timer). Guarded by the timers' lock */
 };
 
 /* What a P knows of a timer, by id - 1: those of many are moved about without touching one. */
@@ -281,7 +281,7 @@ struct M {
 	uint32_t started; /* its writer is done with that */
 	pthread_t thread; /* the same, written by the thread itself; 0 before */
 	uint64_t tid;     /* likewise */
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 	SanFiber san;       /* of g0 */
 	Landing sanland;    /* a landing that does nothing */
 #endif
@@ -376,7 +376,7 @@ void gmp__fp_load(const uint32_t fp[2]);
 
 /* switch.c */
 intptr_t gmp__switch_c(gmp__gobuf *from, gmp__gobuf *to); /* as an ordinary function */
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 void gmp__san_main(void *g);
 void gmp__san_exit(SanFiber *from, gmp__gobuf *to) __attribute__((noreturn));
 #endif
@@ -474,7 +474,7 @@ void gmp__serve_request(P *p);
 bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt);
 
 /* timer.c: event source, never calls the scheduler */
-int gmp__timer_add(P *p, Timer *t);          /* the heap's lock is taken by the caller: 0 or -ENOMEM */
+int gmp__timer_add(P *p, Timer *t);          /* 0 or -ENOMEM */
 bool gmp__timer_remove(Timer *t);            /* true: it was pending */
 Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy);
 int64_t gmp__timers_min(void);

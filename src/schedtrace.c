@@ -49,7 +49,7 @@ static int resumer(const G *gp)
 	int id = -1;
 	lock(&sched.lock);
 	for (M *m = sched.allm; m && id < 0; m = m->alllink) {
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 		id = land == &m->sanland ? m->id : -1;
 #else
 		id = land == m ? m->id : -1;

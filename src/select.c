@@ -110,8 +110,8 @@ static bool looks_ready(const gmp_case *k)
 	return k->op == GMP_SEND ? n < c->cap || !queue_empty(&c->recvq) : n || !queue_empty(&c->sendq);
 }
 
-/* Performs one ready case (SE-4). Its index; -1: none is ready. locked: all channels are. */
-static int perform(M *m, Sel *s, bool locked)
+/* The cases that look ready into s->ready: how many. */
+static int look(Sel *s)
 {
 	int nready = 0;
 	for (int i = 0; i < s->nlive; i++) {
@@ -119,6 +119,32 @@ static int perform(M *m, Sel *s, bool locked)
 		if (looks_ready(&s->cases[k]))
 			s->ready[nready++] = k;
 	}
+	return nready;
+}
+
+/* The same at the first look, which also finds the cases that have a channel. -EINVAL: there is a bad one. */
+static alwaysinline int first_look(Sel *s)
+{
+	int nlive = 0, nready = 0;
+	for (int i = 0; i < s->n; i++) {
+		const gmp_case *k = &s->cases[i];
+		if (unlikely(k->op != GMP_SEND && k->op != GMP_RECV))
+			return -EINVAL;
+		if (!k->chan)
+			continue;
+		if (unlikely(!k->elem) && k->op == GMP_SEND && k->chan->elem_size)
+			return -EINVAL;
+		s->order[nlive++] = (uint16_t)i;
+		if (looks_ready(k))
+			s->ready[nready++] = (uint16_t)i;
+	}
+	s->nlive = nlive;
+	return nready;
+}
+
+/* Performs one of the ready cases (SE-4). Its index; -1: none is ready. locked: all channels are. */
+static alwaysinline int perform(M *m, Sel *s, int nready, bool locked)
+{
 	while (nready) {
 		uint32_t d = nready == 1 ? 0 : draw(m, (uint32_t)nready);
 		uint16_t k = s->ready[d];
@@ -215,15 +241,17 @@ static int select_wait(M *m, G *gp, Sel *s, int64_t deadline, bool solo)
 	return k;
 }
 
-static int select_on(M *m, Sel *s, int64_t deadline)
+/* None looked ready, or somebody was faster. */
+static outofline int select_slow(M *m, Sel *s, int64_t deadline)
 {
 	bool solo = load_relaxed(&sched.solo); /* it changes only while everybody is out of the runtime */
 	G *gp = m->curg;
-	int i = perform(m, s, solo); /* SE-6 */
-	if (i < 0 && !solo) {
+	int i = -1;
+	if (!solo) {
 		sort_order(s);
 		lock_all(s);
-		if ((i = perform(m, s, true)) >= 0)
+		i = perform(m, s, look(s), true);
+		if (i >= 0)
 			unlock_all(s);
 	}
 	if (i < 0) {
@@ -239,47 +267,53 @@ static int select_on(M *m, Sel *s, int64_t deadline)
 	return i;
 }
 
-static int check(const gmp_case *cases, int n)
+static int select_none(int64_t deadline)
 {
-	if (n < 0 || n > MAXCASES || (n && !cases))
-		return -EINVAL;
-	for (int i = 0; i < n; i++) {
-		const gmp_case *k = &cases[i];
-		if (k->op != GMP_SEND && k->op != GMP_RECV)
-			return -EINVAL;
-		if (k->op == GMP_SEND && k->chan && !k->elem && k->chan->elem_size)
-			return -EINVAL;
+	int r = deadline <= 0 ? -EAGAIN : gmp__sleep(WAIT_SELECT_NONE, deadline);
+	return r ? r : -ETIMEDOUT;
+}
+
+static alwaysinline int select_on(Sel *s, int64_t deadline)
+{
+	M *m = enter();
+	int i = first_look(s);
+	if (unlikely(i < 0 || !s->nlive)) {
+		leave(m);
+		return i < 0 ? i : select_none(deadline);
 	}
-	return 0;
+	i = perform(m, s, i, load_relaxed(&sched.solo)); /* SE-6 */
+	if (i < 0)
+		return select_slow(m, s, deadline);
+	if (s->wake)
+		waiter_wake(m, s->wake, 0);
+	leave(m);
+	return i;
+}
+
+/* Too many for the stack. */
+static outofline int select_many(Sel *s, int64_t deadline)
+{
+	size_t n = (size_t)s->n;
+	if (gmp__os_inject_failure() || !(s->sg = malloc(n * (sizeof(Sudog) + 2 * sizeof(uint16_t)))))
+		return -ENOMEM;
+	s->order = (uint16_t *)(void *)(s->sg + n);
+	s->ready = s->order + n;
+	int r = select_on(s, deadline);
+	free(s->sg);
+	return r;
 }
 
 int gmp_select(gmp_case *cases, int n, int64_t deadline)
 {
-	int e = check(cases, n);
-	if (e)
-		return e;
+	if (n < 0 || n > MAXCASES || (n && !cases))
+		return -EINVAL;
+	Sel s = {.cases = cases, .n = n};
+	if (unlikely(n > SMALL))
+		return select_many(&s, deadline);
 	Sudog sg[SMALL];
 	uint16_t order[SMALL], ready_[SMALL];
-	Sel s = {.cases = cases, .n = n, .sg = sg, .order = order, .ready = ready_};
-	void *mem = NULL;
-	if (n > SMALL) {
-		if (gmp__os_inject_failure() || !(mem = malloc((size_t)n * (sizeof(Sudog) + 2 * sizeof(uint16_t)))))
-			return -ENOMEM;
-		s.sg = mem;
-		s.order = (uint16_t *)(void *)(s.sg + n);
-		s.ready = s.order + n;
-	}
-	for (int i = 0; i < n; i++)
-		if (cases[i].chan)
-			s.order[s.nlive++] = (uint16_t)i;
-	int r;
-	if (s.nlive == 0) {
-		r = deadline <= 0 ? -EAGAIN : gmp__sleep(WAIT_SELECT_NONE, deadline);
-		if (r == 0)
-			r = -ETIMEDOUT;
-	} else {
-		r = select_on(enter(), &s, deadline);
-	}
-	free(mem);
-	return r;
+	s.sg = sg;
+	s.order = order;
+	s.ready = ready_;
+	return select_on(&s, deadline);
 }

@@ -246,7 +246,7 @@ nomem:
 fail:
 	if (gp) {
 		if (gp->stack) {
-#if TSAN_BUILD || ASAN_BUILD
+#if SAN_BUILD
 			gmp__san_fiber_destroy(&gp->san);
 #endif
 			gmp__stack_free_slow(NULL, gp->stack);

@@ -10,7 +10,7 @@ _Static_assert(offsetof(gmp__gobuf, pc) == 0 && offsetof(gmp__gobuf, sp) == 8 &&
                        offsetof(gmp__gobuf, ret) == 24,
         "gmp.h, arch/*.S");
 
-#if !(TSAN_BUILD || ASAN_BUILD)
+#if !SAN_BUILD
 outofline intptr_t gmp__switch_c(gmp__gobuf *from, gmp__gobuf *to) { return gmp__switch(from, to); }
 #else
 /* Whose a context is: every context of a G carries the M that resumes it, g0's belongs to its M. */

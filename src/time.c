@@ -27,12 +27,12 @@ int gmp_sleep_until(int64_t deadline) { return gmp__sleep(WAIT_SLEEP, deadline);
 int gmp_sleep(int64_t ns) { return gmp_sleep_until(ns <= 0 ? 0 : add_sat_i64(gmp__os_now(), ns)); }
 
 /* ---- timers -------------------------------------------------------------------------------------------------------
- * An expiry takes a few steps: out of the heap (gmp__timer_pop), a coroutine is made (fire), it begins (expired).
+ * An expiry takes a few steps: it is due (gmp__timer_pop), a coroutine is made (fire), it begins (expired).
  *   TI-1 Each start, stop and free moves `gen` on, and fn is called only if the expiry's gen is still the present one, both
  *        under t->lock. So once they have returned no fn begins for an earlier start: no stale expiry. `pending` is taken
  *        back in the step in which a one-shot fn begins: "it was pending" and "fn is called" exclude each other.
- *   TI-2 An expiry that is under way keeps the memory: popped (under the heap's lock) != landed (under t->lock). free takes
- *        the timer out of the heap first, so popped stands still; who finds both equal in a freed timer gives it back. */
+ *   TI-2 An expiry that is under way keeps the memory: popped (under the timers' lock) != landed (under t->lock). free takes
+ *        the timer out of its P first, so popped stands still; who finds both equal in a freed timer gives it back. */
 
 struct gmp_timer {
 	Timer t;

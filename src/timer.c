@@ -5,20 +5,22 @@
  * of magnitude of that time, into which such timers go at the end and out of which they come anywhere, without a search;
  * whoever is too early for the end of its list goes into a 4-ary heap ordered by `when`.
  *
- * Timers never move between Ps; a P's timers may be run, added to and removed from by anyone under the heap's lock byte,
+ * Timers never move between Ps; a P's timers may be run, added to and removed from by anyone under the lock byte,
  * also while the P is idle or dead (findrunnable looks after the dead ones).
  *   TM-1 minwhen is lowered before the lock is released after an add, so an idle M that computes its sleep sees it, or
  *        the adder sees that M's polluntil (gmp__timer_start: publish, fence, read polluntil).
- *   TM-2 t->id is 0 exactly when t is in no heap; a timer that was popped is not touched again by the popper (TM-3).
+ *        A periodic timer that moves on is one store of minwhen: for no moment is it away.
+ *   TM-2 t->id is 0 exactly when t is pending nowhere; a timer that was popped is not touched again by the popper (TM-3).
  *   TM-3 gmp__timer_pop copies the timer out under the lock, so its memory may go as soon as gmp__timer_remove has
  *        returned or it was not pending. A callback that is late is stopped by its sequence number (PK-6); what such a
  *        callback needs of a gmp_timer is kept by counting (TI-2, time.c).
+ *   TM-4 Set-and-cancel of a fixed time touches the end of a list only; in the heap a far deadline stays a leaf.
  *   TM-5 The sleeper wakes at polluntil or earlier, never later: an adder with a later deadline relies on it.
- *   TM-6 A poller that comes back while the world stands finds no P and goes to sleep; startworld wakes somebody for it.
- *   TM-4 Set-and-cancel of a fixed time touches the end of a list only; in the heap a far deadline stays a leaf. */
+ *   TM-6 A poller that comes back while the world stands finds no P and goes to sleep; startworld wakes somebody for it. */
 #include "proc.h"
 #include "timer.h"
 #include <stdlib.h>
+#include <string.h>
 
 static void place(Timers *ts, uint32_t i, TimerSlot s)
 {
@@ -154,10 +156,13 @@ static void dequeue(Timers *ts, uint32_t id)
 	} else {
 		heap_remove(ts, r->at);
 	}
-	if (r->when == ts->minwhen) {
-		uint32_t f = first(ts);
-		store_release(&ts->minwhen, f ? ts->ref[f - 1].when : INT64_MAX);
-	}
+}
+
+/* One store: while a periodic timer moves on nobody may see what is without it (TM-1). */
+static void set_min(Timers *ts)
+{
+	uint32_t id = first(ts);
+	store_release(&ts->minwhen, id ? ts->ref[id - 1].when : INT64_MAX);
 }
 
 /* t is pending nowhere. The lock is taken here. */
@@ -184,6 +189,8 @@ static void forget(Timers *ts, uint32_t id)
 {
 	TimerRef *r = &ts->ref[id - 1];
 	dequeue(ts, id);
+	if (r->when == ts->minwhen)
+		set_min(ts);
 	store_relaxed(&ts->n, ts->n - 1);
 	store_release(&r->t->id, 0u);
 	r->t = NULL;
@@ -230,6 +237,7 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 		t->when = add_sat_i64(t->when, add_sat_i64(missed * t->period, t->period));
 		dequeue(ts, id);
 		enqueue(p, id, t->when);
+		set_min(ts);
 	} else {
 		forget(ts, id);
 	}
@@ -241,8 +249,18 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 void gmp__timers_clear(P *p)
 {
 	Timers *ts = &p->timers;
-	for (uint32_t id; (id = first(ts));)
-		forget(ts, id);
+	ts->free = 0;
+	for (uint32_t id = ts->cap; id > 0; id--) {
+		TimerRef *r = &ts->ref[id - 1];
+		if (r->t)
+			store_release(&r->t->id, 0u);
+		*r = (TimerRef){.next = ts->free};
+		ts->free = id;
+	}
+	memset(ts->list, 0, sizeof ts->list);
+	ts->lists = ts->nheap = 0;
+	store_relaxed(&ts->n, 0u);
+	store_release(&ts->minwhen, INT64_MAX);
 }
 
 /* The earliest deadline of all Ps; INT64_MAX: none. May be early, never late (TM-1). */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * timer.h - the heap of timers in each P: an event source. It never calls the scheduler; sched.c runs what is due. */
+ * timer.h - the timers of each P: an event source. It never calls the scheduler; sched.c runs what is due. */
 #ifndef GMP_TIMER_H
 #define GMP_TIMER_H
 
 #include "runtime.h"
 
-/* Adds t to the heap of m's P (any P on a foreign thread) and makes sure that somebody wakes in time. 0 or -ENOMEM.
+/* Adds t to the timers of m's P (allp[0] on a foreign thread) and makes sure that somebody wakes in time. 0 or -ENOMEM.
  * t->p is NULL before. sched.c */
 int gmp__timer_start(M *m, Timer *t);
 

@@ -3,7 +3,7 @@
  * Ms that go idle add timers, Ms go to sleep in the poller or on their note. When nobody moves any more and a P is idle, somebody
  * must be polling with a time-out no later than the earliest timer.
  *
- * Left out: timers that expire (a sleeper that wakes looks again), work (model_wake.c), an owner that computes (sysmon's matter). */
+ * Left out: timers that expire for good (a sleeper that wakes looks again), work (model_wake.c), an owner that computes (sysmon's matter). */
 #define IL_T 5
 #define IL_V 12
 #define IL_BUF 6
@@ -13,7 +13,7 @@ enum { NP = 2, NEVER = 9 };
 enum { MINWHEN = 0, HEAPLOCK = MINWHEN + NP, POLLING = HEAPLOCK + NP, POLLUNTIL, SCHED, HINT, NSPIN, NOTE /* + thread */ };
 
 enum { M_NONE, M_NO_FENCE, M_LOOK_FIRST, M_NO_SECOND_LOOK, M_NO_BREAK, M_NO_WAKE, M_POLLUNTIL_BEHIND, M_IGNORE_POLLER, M_SLEEP_LONGER,
-	M_START_BLIND };
+	M_START_BLIND, M_MOVE_TWICE };
 enum { H_BREAK, H_WAKE, H_SECOND, H_REMOVED, H_OTHER, H_STOOD };
 static const char *const reach[] = {"adder breaks the poll", "adder wakes an M", "poller's second look finds an earlier timer",
 	"poller's timer is removed meanwhile", "idler breaks another one's poll", "poller finds no P while the world stands", NULL};
@@ -121,6 +121,21 @@ static int remover(S *s, int t, int d)
 	LOCK(HEAPLOCK + 1);
 	STEP("minwhen");
 	st(s, t, MINWHEN + 1, NEVER);
+	st(s, t, HEAPLOCK + 1, 0);
+	END;
+}
+
+/* gmp__timer_pop of the only timer of P 1, a periodic one. */
+static int mover(S *s, int t, int d)
+{
+	BEGIN;
+	LOCK(HEAPLOCK + 1);
+	if (MUT(M_MOVE_TWICE)) {
+		STEP("minwhen without it");
+		st(s, t, MINWHEN + 1, NEVER);
+	}
+	STEP("minwhen: its next time");
+	st(s, t, MINWHEN + 1, 4);
 	st(s, t, HEAPLOCK + 1, 0);
 	END;
 }
@@ -322,6 +337,12 @@ static void removal(S *s)
 	il_thread("remover", remover);
 	foreign(s, 5);
 }
+static void periodic(S *s)
+{
+	begin(s, 2, 2);
+	s->il.v[MINWHEN + 1] = 2;
+	il_thread("mover", mover);
+}
 static void everybody(S *s)
 {
 	begin(s, 2, 3);
@@ -342,6 +363,7 @@ static const IlRun runs[] = {
 	{"two foreign timers", adders, 0, NULL},
 	{"two Ms go idle, each with a timer", idlers, 0, NULL},
 	{"a timer goes, a later one comes", removal, 0, NULL},
+	{"a periodic timer moves on while Ms go idle", periodic, 0, NULL},
 	{"two Ms with timers and a foreign one", everybody, 0, NULL},
 	{"foreign timer while the world stands", stopped_world, 0, NULL},
 
@@ -353,6 +375,7 @@ static const IlRun runs[] = {
 	{"TM-1 idler leaves a poller alone that sleeps longer", idlers, M_NO_BREAK, "TM-1"},
 	{"TM-1 adder wakes nobody when nobody polls", one, M_NO_WAKE, "TM-1"},
 	{"TM-1 adder leaves a poller alone that sleeps longer", earlier, M_IGNORE_POLLER, "TM-1"},
+	{"TM-1 a periodic timer is away for a moment", periodic, M_MOVE_TWICE, "TM-1"},
 	{"TM-6 startworld does not look at timers", stopped_world, M_START_BLIND, "TM-1"},
 };
 

@@ -93,6 +93,7 @@ WORKLOADS = [
     Workload("fib_chan", 27, 12, group="variants"),
     Workload("parked_own", 100000, 1000, (MEMORY,), FIRST, "variants"),
     Workload("parked_1m", 1000000, 1000, (RUN, MEMORY), group="large", name="parked"),
+    Workload("touch", 1000000, 1000, (RUN,), group="large"),
 ]
 GROUPS = ["core", "variants", "large"]
 SCALING = ["yield1000", "spawn_many", "spawn_park", "chan_mpmc", "select4", "mutex", "sieve", "skynet", "fib"]

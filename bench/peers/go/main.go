@@ -68,6 +68,7 @@ var workloads = map[string]entry{
 }
 
 var unsupported = map[string]string{
+	"touch":       "plain threads, no runtime",
 	"switch":      "Go exposes no raw context switch",
 	"skynet_join": "a goroutine has no handle",
 }
