@@ -217,7 +217,7 @@ static void join_rules(void *arg)
 	gmp_g *g, *j;
 	/* after the end */
 	check_int(gmp_spawn_attr(&g, NULL, count_one, NULL), 0);
-	check_int(gmp_sleep(GMP_MSEC), 0);
+	until_left(1, 0);
 	check_int(gmp_join(g), 0);
 	/* before the end, with a deadline that is far */
 	check_int(gmp_spawn_attr(&g, NULL, count_one, NULL), 0);
@@ -243,7 +243,7 @@ static void join_rules(void *arg)
 	/* detach before and after the end */
 	check_int(gmp_spawn_attr(&g, NULL, sleeps_long, NULL), 0);
 	check_int(gmp_spawn_attr(&j, NULL, nothing, NULL), 0);
-	check_int(gmp_sleep(GMP_MSEC), 0);
+	until_left(2, 1);
 	check_int(gmp_cancel(g), 0);
 	check_int(gmp_detach(g), 0);
 	check_int(gmp_detach(j), 0);
@@ -354,10 +354,6 @@ static void pair_hogs(void *arg)
 	check_int(atomic_load(&count), 1);
 	atomic_store(&stop, 1);
 	check_int(gmp_chan_close(ping), 0);
-	gmp_yield();
-	check_int(gmp_sleep(GMP_MSEC), 0);
-	while (gmp_chan_len(ping))
-		gmp_yield();
 }
 
 static void a_pair_that_wakes_each_other_starves_nobody(void **state)
@@ -704,7 +700,7 @@ static void resize(void *arg)
 			long p = atomic_load(&progress[0]);
 			while (atomic_load(&progress[0]) == p)
 				gmp_yield();
-			check_int(gmp_sleep(100 * GMP_USEC), 0);
+			check_int(gmp_sleep(100 * GMP_USEC), 0); /* for the others, at this number; none has to come first */
 		}
 	check_int(gmp_set_procs(-1), -EINVAL);
 	check_int(gmp_set_procs(1025), -EINVAL);
@@ -974,7 +970,7 @@ static void trim_parked(void *arg)
 	for (intptr_t i = 0; i < N; i++)
 		check_int(gmp_spawn_attr(&g[i], &a, returns_from_the_deep, (void *)(i % 100)), 0);
 	check_int(gmp_waitgroup_wait(&deep_down), 0);
-	gmp_sleep(GMP_MSEC);
+	until_left(N + 1, N);
 	for (int i = 0; i < N; i++)
 		before += gmp_stack_used(g[i]);
 	gmp_trim();

@@ -151,25 +151,6 @@ static void a_p_that_changes_hands_keeps_its_ticks(void **state)
 
 /* ---- schedtrace -------------------------------------------------------------------------------------------------- */
 
-static void asleep(void *arg) { check_int(gmp_sleep(*(int64_t *)arg), 0); }
-
-static void traces(void *arg)
-{
-	(void)arg;
-	static int64_t long_enough = 60 * GMP_MSEC;
-	check_int(gmp_spawn(asleep, &long_enough), 0);
-	gmp_lock_thread();
-	asleep(&long_enough);
-	gmp_unlock_thread();
-}
-
-static void trace_child(void *arg)
-{
-	gmp_config cfg = {.procs = 2};
-	debug(arg);
-	_exit(gmp_run(traces, NULL, &cfg));
-}
-
 /* The text matches a pattern in which # stands for a number. */
 static bool matches(const char *s, const char *pattern)
 {
@@ -197,21 +178,62 @@ static bool has_line(const char *text, const char *pattern)
 	return false;
 }
 
+typedef struct Trace {
+	const char *debug, *lines[6];
+} Trace;
+
+static void asleep(void *arg)
+{
+	(void)arg;
+	check_int(gmp_sleep(GMP_FOREVER), -ECANCELED);
+}
+
+/* Asleep, and locked to its thread, until each of the lines has been traced. */
+static void traces(void *arg)
+{
+	const Trace *t = arg;
+	static char buf[1 << 20];
+	gmp_g *g;
+	check_int(gmp_spawn_attr(&g, NULL, asleep, NULL), 0);
+	gmp_lock_thread();
+	for (const char *const *line = t->lines; *line;) {
+		check_int(gmp_sleep(5 * GMP_MSEC), 0);
+		check(pread(STDERR_FILENO, buf, sizeof buf - 1, 0) >= 0);
+		while (*line && has_line(buf, *line))
+			line++;
+	}
+	gmp_unlock_thread();
+	check_int(gmp_cancel(g), 0);
+	check_int(gmp_join(g), 0);
+}
+
+static void trace_child(void *arg)
+{
+	gmp_config cfg = {.procs = 2};
+	FILE *f = tmpfile(); /* to be read back */
+	check(f && dup2(fileno(f), STDERR_FILENO) == STDERR_FILENO);
+	debug(((Trace *)arg)->debug);
+	_exit(gmp_run(traces, arg, &cfg));
+}
+
 static void the_trace_has_gos_format(void **state)
 {
 	(void)state;
-	static char buf[1 << 20];
-	int s = in_child(trace_child, "schedtrace=1", buf, sizeof buf);
-	check(WIFEXITED(s) && WEXITSTATUS(s) == 0);
-	check(has_line(buf, "SCHED #ms: gomaxprocs=2 idleprocs=# threads=# spinningthreads=# needspinning=# idlethreads=# runqueue=# [# #]\n"));
-	s = in_child(trace_child, "schedtrace=1,scheddetail=1", buf, sizeof buf);
-	check(WIFEXITED(s) && WEXITSTATUS(s) == 0);
-	check(has_line(buf, "SCHED #ms: gomaxprocs=2 idleprocs=# threads=# spinningthreads=# needspinning=# idlethreads=# runqueue=# "
-	                    "gcwaiting=false nmidlelocked=# stopwait=# sysmonwait=false\n"));
-	check(has_line(buf, "  P1: status=# schedtick=# syscalltick=# m=nil runqsize=# gfreecnt=# timerslen=#\n"));
-	check(has_line(buf, "  M#: p=nil curg=nil mallocing=# throwing=# preemptoff= locks=# dying=# spinning=false blocked=false lockedg=nil\n"));
-	check(has_line(buf, "  G#: status=4(sleep) m=nil lockedm=nil\n"));
-	check(has_line(buf, "  G#: status=4(sleep) m=nil lockedm=#\n"));
+	static Trace t[] = {
+		{"schedtrace=1",
+			{"SCHED #ms: gomaxprocs=2 idleprocs=# threads=# spinningthreads=# needspinning=# idlethreads=# runqueue=# [# #]\n"}},
+		{"schedtrace=1,scheddetail=1",
+			{"SCHED #ms: gomaxprocs=2 idleprocs=# threads=# spinningthreads=# needspinning=# idlethreads=# runqueue=# "
+			 "gcwaiting=false nmidlelocked=# stopwait=# sysmonwait=false\n",
+				"  P1: status=# schedtick=# syscalltick=# m=nil runqsize=# gfreecnt=# timerslen=#\n",
+				"  M#: p=nil curg=nil mallocing=# throwing=# preemptoff= locks=# dying=# spinning=false blocked=false lockedg=nil\n",
+				"  G#: status=4(sleep) m=nil lockedm=nil\n", "  G#: status=4(sleep) m=nil lockedm=#\n"}},
+	};
+	for (int i = 0; i < 2; i++) {
+		char buf[4096];
+		int s = in_child(trace_child, &t[i], buf, sizeof buf);
+		check(WIFEXITED(s) && WEXITSTATUS(s) == 0);
+	}
 }
 
 int main(void)

@@ -149,6 +149,17 @@ void run_on_all(gmp_fn *fn, void *arg)
 	run_on(2 * n, fn, arg);
 }
 
+void until_left(uint64_t n, uint64_t waiting)
+{
+	gmp_stats s;
+	for (;;) {
+		gmp_stats_read(&s);
+		if (s.gs == n && s.gs_waiting == waiting)
+			return;
+		check_int(gmp_sleep(50 * GMP_USEC), 0);
+	}
+}
+
 /* ---- children ---------------------------------------------------------------------------------------------------- */
 
 int in_child(void (*fn)(void *), void *arg, char *buf, size_t size)

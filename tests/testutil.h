@@ -37,6 +37,9 @@ uintptr_t this_thread(void);
 /* The same, but for the result of gmp_run. */
 int run_result(int procs, gmp_fn *fn, void *arg);
 
+/* Until there are n coroutines, the caller among them if it is one, and `waiting` of them wait. Any thread. */
+void until_left(uint64_t n, uint64_t waiting);
+
 /* fn(arg) in a child process: its stderr in buf (0-terminated), the wait status as result. A child that hangs dumps and
  * aborts after a minute. */
 int in_child(void (*fn)(void *), void *arg, char *buf, size_t size);
