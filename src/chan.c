@@ -23,6 +23,7 @@ gmp_chan *gmp_chan_new(size_t elem_size, size_t capacity)
 		return NULL;
 	memset(c, 0, sizeof *c);
 	c->elem_size = (uint32_t)elem_size;
+	c->word = elem_size == 8 || elem_size == 4 ? (uint8_t)elem_size : 0;
 	c->cap = capacity;
 	c->buf = c->next_in = c->next_out = (char *)(c + 1);
 	c->end = c->buf + bytes;
@@ -75,10 +76,9 @@ static alwaysinline gmp__sw done(M *m, gmp_chan *c, int r, Sudog *sg)
  * Plain send and receive of values of 4 and 8 bytes make no call until they end in one, so they need no frame: that is a
  * quarter of their instructions. Whatever is rarer goes the long way, which begins anew, or with the lock held. */
 
-static alwaysinline bool has_words(const gmp_chan *c) { return c->elem_size == 8 || c->elem_size == 4; }
 static alwaysinline void copy_word(void *dst, const void *src, const gmp_chan *c)
 {
-	if (likely(c->elem_size == 8))
+	if (likely(c->word == 8))
 		memcpy(dst, src, 8);
 	else
 		memcpy(dst, src, 4);
@@ -131,8 +131,15 @@ static outofline gmp__sw send_slow(gmp_chan *c, const void *elem)
 /* What can be done at once. c is locked, and is no more if it was done. */
 static alwaysinline int send_word(M *m, gmp_chan *c, const void *elem)
 {
-	if (unlikely(c->closed) || unlikely(!has_words(c)))
+	if (unlikely(!c->word))
 		return LONG_WAY;
+	if (c->count < c->cap && likely(!c->recvq.head)) {
+		copy_word(c->next_in, elem, c);
+		buf_put_done(c);
+		ounlock(&c->lock);
+		store_release(&m->land.inrt, 0u);
+		return DONE;
+	}
 	if (c->recvq.head) {
 		G *receiver = waitq_pop_plain(&c->recvq);
 		if (unlikely(!receiver))
@@ -143,19 +150,15 @@ static alwaysinline int send_word(M *m, gmp_chan *c, const void *elem)
 		(void)wake_leave(m, receiver);
 		return DONE;
 	}
-	if (c->count == c->cap)
-		return MUST_WAIT;
-	copy_word(c->next_in, elem, c);
-	buf_put_done(c);
-	ounlock(&c->lock);
-	store_release(&m->land.inrt, 0u);
-	return DONE;
+	return MUST_WAIT;
 }
 
 gmp__sw gmp__chan_send(gmp_chan *c, const void *elem)
 {
-	M *m = getm();
-	if (unlikely(!c) || unlikely(!elem) || unlikely(!enter_lock(m, c)))
+	if (unlikely(!c))
+		return send_slow(c, elem);
+	M *m = getm(); /* keeps the compiler from making one condition of two */
+	if (unlikely(!elem) || unlikely(!enter_lock(m, c)))
 		return send_slow(c, elem);
 	int r = send_word(m, c, elem);
 	if (r == DONE)
@@ -248,7 +251,7 @@ static outofline gmp__sw recv_slow(gmp_chan *c, void *elem)
 /* As send_word. */
 static alwaysinline int recv_word(M *m, gmp_chan *c, void *elem)
 {
-	if (unlikely(!elem) || unlikely(!has_words(c)))
+	if (unlikely(!c->word))
 		return LONG_WAY;
 	if (c->count) {
 		if (unlikely(c->sendq.head != NULL))
@@ -268,13 +271,15 @@ static alwaysinline int recv_word(M *m, gmp_chan *c, void *elem)
 		(void)wake_leave(m, sender);
 		return DONE;
 	}
-	return unlikely(c->closed) ? LONG_WAY : MUST_WAIT;
+	return MUST_WAIT;
 }
 
 gmp__sw gmp__chan_recv(gmp_chan *c, void *elem)
 {
+	if (unlikely(!c))
+		return recv_slow(c, elem);
 	M *m = getm();
-	if (unlikely(!c) || unlikely(!enter_lock(m, c)))
+	if (unlikely(!elem) || unlikely(!enter_lock(m, c)))
 		return recv_slow(c, elem);
 	int r = recv_word(m, c, elem);
 	if (r == DONE)
@@ -323,7 +328,7 @@ static outofline int recv_until_slow(gmp_chan *c, void *elem, int64_t deadline)
 int gmp_chan_recv_until(gmp_chan *c, void *elem, int64_t deadline)
 {
 	M *m = getm();
-	if (unlikely(!c) || unlikely(!enter_lock(m, c)))
+	if (unlikely(!c) || unlikely(!elem) || unlikely(!enter_lock(m, c)))
 		return recv_until_slow(c, elem, deadline);
 	return recv_word(m, c, elem) == DONE ? 0 : recv_until_locked(c, elem, deadline, m);
 }
@@ -342,6 +347,7 @@ int gmp_chan_close(gmp_chan *c)
 		return -EPIPE;
 	}
 	store_relaxed(&c->closed, (uint8_t)1);
+	c->word = 0;
 	Queue woken = {NULL, NULL};
 	Sudog *sg;
 	while ((sg = waitq_claim(&c->recvq))) {

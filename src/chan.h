@@ -11,6 +11,7 @@ struct gmp_chan {
 	uint8_t lock;
 	uint8_t closed; /* read by anyone, as a hint, like count and the queues' heads */
 	uint8_t ticker;
+	uint8_t word;   /* elem_size of an open channel of words (4, 8), else 0 */
 	uint32_t elem_size;
 	size_t count; /* values in buf */
 	size_t cap;

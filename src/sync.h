@@ -46,9 +46,7 @@ static alwaysinline bool word_step(M *m, Word *w, WordStep *step, uint64_t arg)
 	if (unlikely(!m))
 		return false;
 	if (load_relaxed(&sched.solo)) { /* SY-3 */
-		store_relaxed(&m->land.inrt, 1u);
-		compiler_barrier();
-		if (unlikely(load_acquire(&m->revoke) || !load_relaxed(&sched.solo)))
+		if (unlikely(!tryenter(m)) || unlikely(!load_relaxed(&sched.solo)))
 			return false;
 		n = step(load_acquire(w), arg);
 		if (unlikely(n == NO_STEP))
