@@ -103,3 +103,31 @@ intptr_t gmp__foreign_sleep(G *gp)
 	(void)gmp__notesleep(&gp->ext->note, INT64_MAX);
 	return gp->ctx.ret;
 }
+
+/* For the M of the only P, out of work, in a run that foreign threads take part in: they may be about to ready a coroutine,
+ * and a sleep that ends at once costs both sides more than a short look. The more often it was in vain the less often it
+ * is done. Waking is not concerned: who submits finds no idle P, and the P becomes one afterwards as always (WK-3). */
+G *gmp__foreign_await(M *m, P *p, int64_t now)
+{
+	enum { PAUSES = 20, SKIP_MAX = 1023 };
+	if (!gmp__debug.spin || load_relaxed(&sched.waitersnet))
+		return NULL;
+	if (p->awaitskip > 0) {
+		p->awaitskip--;
+		return NULL;
+	}
+	int64_t end = min_i64(now + gmp__debug.spinus * 1000, load_relaxed(&p->timers.minwhen));
+	while (now < end && !load_relaxed(&sched.done) && !(load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE)) {
+		for (int i = 0; i < PAUSES; i++)
+			cpu_pause();
+		G *gp = gmp__globrunqget(p, 1);
+		if (gp) {
+			p->awaitvain = 0;
+			return gp;
+		}
+		now = gmp__look_at_clock(p);
+	}
+	p->awaitvain = p->awaitvain < SKIP_MAX ? p->awaitvain * 2 + 1 : SKIP_MAX;
+	p->awaitskip = p->awaitvain;
+	return NULL;
+}

@@ -215,6 +215,7 @@ struct P {
 	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
 	bool ranfresh;
 	int64_t freshsince; /* when the fresh queue was last seen empty */
+	uint32_t awaitvain, awaitskip; /* gmp__foreign_await: in vain so often; not so many times */
 	uint32_t warmstacks; /* so many at the head of runq have the page of their stack in the TLB: prefetch.c */
 	uint64_t rand;
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
@@ -417,6 +418,7 @@ void gmp__group_abandon(G *gp);
 /* foreign.c */
 M *gmp__foreign_enter(void);                 /* a foreign thread, or anyone that must not use his P */
 void gmp__foreign_leave(M *m);
+G *gmp__foreign_await(M *m, P *p, int64_t now);
 void gmp__foreign_newrun(void);
 G *gmp__foreign_g(void);                     /* the calling foreign thread's G */
 intptr_t gmp__foreign_sleep(G *gp);

@@ -446,6 +446,8 @@ static G *findrunnable(M *m)
 				continue;
 			if (searched)
 				gmp__steal_vain(p);
+		} else if (load_relaxed(&sched.nforeign) > 0 && (gp = gmp__foreign_await(m, p, now))) {
+			return gp;
 		}
 		if (!idle(m))
 			return NULL;

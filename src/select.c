@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * select.c - gmp_select. After Go's select.go: look, enqueue on all, park, dequeue from all.
  *
- *   SE-1 "None is ready" is found with all channels of the select locked together (in address order, each once): it is true
- *        at one instant, and the select is on all queues before anyone can act on one of them.
+ *   SE-1 "None is ready" is found with all channels of the select locked together, in address order, each once (solo: inside
+ *        the runtime, alone there): it is true at one instant, and the select is on all queues before anyone can act on one.
  *   SE-2 Its wait is contested (PK-2): the one who wins claim() performs its case; Sudogs of the other cases are skipped by
  *        their finders and unlinked here, each under the lock of its channel.
  *   SE-3 The channels are unlocked before the registers are saved, parklock after, by the landing; wakers and the timer pass
@@ -275,12 +275,17 @@ static int select_none(int64_t deadline)
 
 static alwaysinline int select_on(Sel *s, int64_t deadline)
 {
-	M *m = enter();
+	M *m = getm();
+	if (likely(m != NULL))
+		m = enter_m(m);
 	int i = first_look(s);
 	if (unlikely(i < 0 || !s->nlive)) {
-		leave(m);
+		if (m)
+			leave(m);
 		return i < 0 ? i : select_none(deadline);
 	}
+	if (unlikely(!m)) /* a thread takes part in the run only if it has something to wait for */
+		m = gmp__foreign_enter();
 	i = perform(m, s, i, load_relaxed(&sched.solo)); /* SE-6 */
 	if (i < 0)
 		return select_slow(m, s, deadline);

@@ -151,6 +151,49 @@ static void a_deadlock_is_reported_when_the_last_foreign_thread_ends(void **stat
 	}
 }
 
+/* Calls that neither wait nor wake anybody do not make a thread part of the run: it may be there for ever. */
+static void *looks_on(void *arg)
+{
+	int v = 1;
+	gmp_chan *c = gmp_chan_new(sizeof v, 1);
+	gmp_case none = {NULL, GMP_RECV, &v, 0}, bad = {c, 7, &v, 0};
+	check_int(gmp_select(NULL, 0, 0), -EAGAIN);
+	check_int(gmp_select(&none, 1, 0), -EAGAIN);
+	check_int(gmp_select(&bad, 1, GMP_FOREVER), -EINVAL);
+	check_int(gmp_chan_len(c), 0);
+	check_int(gmp_chan_cap(c), 1);
+	atomic_store(&stage, 1);
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void waits_for_nothing(void *arg)
+{
+	while (!atomic_load(&stage))
+		gmp_yield();
+	(void)gmp_chan_recv(NULL, arg);
+}
+
+static void run_beside_an_onlooker(void *procs)
+{
+	gmp_config cfg = {.procs = (int)(intptr_t)procs};
+	pthread_t t;
+	check_int(pthread_create(&t, NULL, looks_on, NULL), 0);
+	check_int(pthread_detach(t), 0);
+	_exit(gmp_run(waits_for_nothing, NULL, &cfg) == -EDEADLK ? 42 : 1);
+}
+
+static void a_thread_that_only_looks_on_holds_back_no_report(void **state)
+{
+	(void)state;
+	for (intptr_t p = 1; p <= 2; p++) {
+		char buf[8192];
+		int s = in_child(run_beside_an_onlooker, (void *)p, buf, sizeof buf);
+		check(WIFEXITED(s) && WEXITSTATUS(s) == 42);
+	}
+}
+
 static void release_without_hold(void *arg)
 {
 	(void)arg;
@@ -371,6 +414,7 @@ int main(void)
 		cmocka_unit_test(a_run_after_a_deadlock_works),
 		cmocka_unit_test(hold_keeps_a_waiting_run_alive),
 		cmocka_unit_test(a_deadlock_is_reported_when_the_last_foreign_thread_ends),
+		cmocka_unit_test(a_thread_that_only_looks_on_holds_back_no_report),
 		cmocka_unit_test(one_release_too_many_is_reported),
 		cmocka_unit_test(every_failing_allocation_of_a_spawn_is_an_error),
 		cmocka_unit_test(a_start_without_memory_is_an_error),
