@@ -107,6 +107,18 @@ GExt *gmp__gext(G *gp)
 	return gp->ext;
 }
 
+/* Of a G that will not run, or run on; nobody stands on it. */
+void gmp__g_drop_stack(G *gp)
+{
+	if (!gp->stack)
+		return;
+#if SAN_BUILD
+	gmp__san_fiber_destroy(&gp->san);
+#endif
+	gmp__stack_free_slow(NULL, gp->stack);
+	gp->stack = NULL;
+}
+
 void gmp__gext_free(G *gp)
 {
 	GExt *x = gp->ext;
@@ -134,13 +146,7 @@ static void abandon(G *gp, void *arg)
 	uint8_t s = load_relaxed(&gp->status);
 	if (s == Gidle || s == Gdead)
 		return;
-	if (gp->stack) {
-#if SAN_BUILD
-		gmp__san_fiber_destroy(&gp->san);
-#endif
-		gmp__stack_free_slow(NULL, gp->stack);
-		gp->stack = NULL;
-	}
+	gmp__g_drop_stack(gp);
 	if (gp->ext && gp->ext->group)
 		gmp__group_abandon(gp);
 	gmp__gext_free(gp);

@@ -10,6 +10,7 @@ enum { GFREE_LOCAL = 1024, GFREE_BATCH = 512 }; /* most on a P's list; so many g
 G *gmp__gfget_slow(M *m);
 void gmp__gfput_slow(P *p);
 void gmp__gext_free(G *gp);
+void gmp__g_drop_stack(G *gp);
 
 static alwaysinline G *gfget_local(P *p)
 {

@@ -245,13 +245,7 @@ nomem:
 	e = -ENOMEM;
 fail:
 	if (gp) {
-		if (gp->stack) {
-#if SAN_BUILD
-			gmp__san_fiber_destroy(&gp->san);
-#endif
-			gmp__stack_free_slow(NULL, gp->stack);
-			gp->stack = NULL;
-		}
+		gmp__g_drop_stack(gp);
 		gmp__gext_free(gp);
 		gfput_any(m, gp);
 	}
