@@ -98,9 +98,8 @@ static outofline gmp__gobuf *goexit_next(M *m, G *next)
 	return &m->g0;
 }
 
-static alwaysinline gmp__gobuf *goexit_switch(M *m, P *p)
+static alwaysinline gmp__gobuf *goexit_dispatch(M *m, P *p)
 {
-	count1(&p->nended);
 	G *next = likely(--p->ticks != 0) ? picknext(p) : NULL;
 	if (unlikely(!next) || unlikely(next->flags & GF_VIAG0))
 		return goexit_next(m, next);
@@ -112,6 +111,20 @@ static alwaysinline gmp__gobuf *goexit_switch(M *m, P *p)
 	}
 	execute_prep(m, p, next);
 	return &next->ctx;
+}
+
+static outofline gmp__gobuf *goexit_warm(M *m)
+{
+	gmp__warm_next(m->p);
+	return goexit_dispatch(m, m->p);
+}
+
+static alwaysinline gmp__gobuf *goexit_switch(M *m, P *p)
+{
+	count1(&p->nended);
+	if (unlikely(p->runq.n >= COLD_QUEUE))
+		return goexit_warm(m);
+	return goexit_dispatch(m, p);
 }
 
 static outofline gmp__gobuf *goexit_wake(M *m)

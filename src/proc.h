@@ -4,7 +4,8 @@
  * Parking. A blocking operation queues its G where the waker will look, under the object's lock, and then asks for the
  * context to switch to (park_sw); the object's lock is released by the landing, on the other side of the switch.
  *   PK-1 A G is taken from a wait queue under the object's lock only, and the parker holds that lock until its registers
- *        are saved. So nobody resumes a G that is still on its stack, and nobody waits for it either.
+ *        are saved. So nobody resumes a G that is still on its stack, and nobody waits for it either. In between no
+ *        system call is made: a stack that takes one is got by g0, after its landing (bindstack_cached).
  *   PK-2 Each park has exactly one ready. Who takes a plain Sudog off its queue owes the ready. A contested wait
  *        (deadline, select) belongs to whoever wins claim(); the losers leave the G alone.
  *   PK-3 Who won a claim without holding the lock byte that the landing clears passes through that once before ready, and
@@ -151,6 +152,16 @@ static inline bool bindstack(P *p, G *gp)
 	if (unlikely(!s))
 		return false;
 	gp->stack = s;
+	bindg(gp);
+	return true;
+}
+
+/* False: it takes bindstack, which may carve and ask the system for guards: not for who holds an object's lock. */
+static inline bool bindstack_cached(P *p, G *gp)
+{
+	if (unlikely(!p->stacks.free) || unlikely(gp->ext && gp->ext->stack_size))
+		return false;
+	gp->stack = stack_alloc_hot(&p->stacks);
 	bindg(gp);
 	return true;
 }

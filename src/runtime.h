@@ -395,7 +395,7 @@ bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x);
 int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y);
 
 /* prefetch.c */
-enum { COLD_WAITERS = 256 };                 /* where so many wait for the network: */
+enum { COLD_WAITERS = 256, COLD_QUEUE = 2048 }; /* where so many wait for the network, or for this P (pages that a TLB holds): */
 void gmp__warm_next(P *p);
 
 /* join.c */

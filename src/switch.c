@@ -73,11 +73,11 @@ gmp__sw gmp__switch_g0(M *m, G *gp, uint8_t *unlock)
 	return (gmp__sw){(intptr_t)&gp->ctx, &m->g0};
 }
 
-/* next has no stack yet, or is for g0. */
+/* next has no stack yet, or is for g0. The object's lock is held until the landing: g0 gets the stacks that take long. */
 gmp__sw gmp__switch_slow(M *m, G *gp, uint8_t *unlock, G *next)
 {
 	P *p = m->p;
-	if (unlikely((next->flags & GF_VIAG0) || !bindstack(p, next))) {
+	if (unlikely((next->flags & GF_VIAG0) || !bindstack_cached(p, next))) {
 		store_relaxed(&p->runnext, next);
 		return gmp__switch_g0(m, gp, unlock);
 	}
