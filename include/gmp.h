@@ -432,8 +432,28 @@ gmp__sw gmp__join(gmp_g *g);
 gmp__sw gmp__chan_send(gmp_chan *c, const void *elem);
 gmp__sw gmp__chan_recv(gmp_chan *c, void *elem);
 gmp__sw gmp__mutex_lock(gmp_mutex *m);
+void gmp__mutex_unlock(gmp_mutex *m);
 gmp__sw gmp__waitgroup_wait(gmp_waitgroup *wg);
 gmp__sw gmp__sem_acquire(gmp_sem *s);
+
+/* The first words of the M that runs on this thread (the library's runtime.h). */
+typedef struct gmp__m {
+	uint32_t inrt;
+	uint8_t dummy;
+	uint8_t *unlock;
+	union {
+		uint64_t all; /* 0: this thread runs alone, and nobody wants anything of it */
+		struct { uint32_t revoke; uint8_t shared, rest[3]; } each;
+	} gates;
+	void *p;
+	gmp_g *curg;
+} gmp__m;
+#define GMP__G_ID 136
+#define GMP__RV_FENCE UINT64_C(8)
+#define GMP__SW_LOCK UINT64_C(1)
+#define GMP__SW_WAIT UINT64_C(256)
+#define GMP__MU_LOCKED UINT64_C(512)
+#define GMP__MU_WOKEN UINT64_C(1024)
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define GMP__SANITIZED 1
@@ -441,6 +461,32 @@ gmp__sw gmp__sem_acquire(gmp_sem *s);
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
 #define GMP__SANITIZED 1
 #endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define GMP__TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GMP__TSAN 1
+#endif
+#endif
+
+/* The M of this thread, NULL on a foreign one, read anew each time (the library's tls.h). */
+#if defined(__GNUC__) && defined(__x86_64__) && defined(__LP64__)
+#define GMP__GETM(m) do { \
+	uintptr_t gmp__off; \
+	__asm__ volatile("movq gmp__tls_m@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %1" : "=&r"(gmp__off), "=r"(m)); \
+} while (0)
+#elif defined(__GNUC__) && defined(__aarch64__)
+#define GMP__GETM(m) do { \
+	uintptr_t gmp__off; \
+	__asm__ volatile("adrp %0, :gottprel:gmp__tls_m\n\tldr %0, [%0, #:gottprel_lo12:gmp__tls_m]\n\t" \
+	                 "mrs %1, tpidr_el0\n\tldr %1, [%1, %0]" : "=&r"(gmp__off), "=&r"(m)); \
+} while (0)
+#elif defined(__GNUC__) && defined(__riscv) && __riscv_xlen == 64
+#define GMP__GETM(m) do { \
+	uintptr_t gmp__off; \
+	__asm__ volatile("la.tls.ie %0, gmp__tls_m\n\tadd %0, %0, tp\n\tld %1, 0(%0)" : "=&r"(gmp__off), "=r"(m)); \
+} while (0)
 #endif
 
 #if defined(__GNUC__) && (defined(GMP__NO_INLINE_API) || !(defined(GMP__SANITIZED) || defined(GMP_NO_INLINE)))
@@ -549,6 +595,71 @@ extern inline __attribute__((gnu_inline, always_inline, unused)) intptr_t gmp__s
 #endif
 #endif
 
+#ifdef __GNUC__
+/* The short ways of the sync objects (the library's sync.h): one step of an object's word, for who waits for nobody. A
+ * compare-and-swap; or, where this thread runs alone, plain accesses inside the runtime (SY-3). */
+#define GMP__HELPER extern inline __attribute__((gnu_inline, always_inline, unused))
+typedef uint64_t __attribute__((may_alias)) gmp__word;
+
+/* What a coroutine does to go in where it runs alone. 0: it is half in, which the long way does not mind. */
+GMP__HELPER int gmp__alone(gmp__m *m)
+{
+#ifdef GMP__TSAN /* whose builds know no membarrier */
+	(void)__atomic_exchange_n(&m->inrt, 1u, __ATOMIC_SEQ_CST);
+	return (__atomic_load_n(&m->gates.all, __ATOMIC_SEQ_CST) & ~GMP__RV_FENCE) == 0;
+#else
+	__atomic_store_n(&m->inrt, 1u, __ATOMIC_RELAXED);
+	__asm__ volatile("" ::: "memory");
+	return __atomic_load_n(&m->gates.all, __ATOMIC_ACQUIRE) == 0;
+#endif
+}
+
+/* True: the word *w has become what `next`, an expression of its former value v, says. False (next is SW_LOCK, or m is
+ * NULL): the caller goes the long way. */
+#define GMP__WORD_STEP(m, w, v, next) __extension__({ \
+	uint64_t v, gmp__n; \
+	int gmp__done = 0; \
+	if (__builtin_expect((m) != NULL, 1)) { \
+		if (!__atomic_load_n(&(m)->gates.each.shared, __ATOMIC_RELAXED)) { \
+			if (__builtin_expect(gmp__alone(m), 1)) { \
+				v = __atomic_load_n(w, __ATOMIC_ACQUIRE); \
+				gmp__n = (next); \
+				if (__builtin_expect(gmp__n != GMP__SW_LOCK, 1)) { \
+					__atomic_store_n(w, gmp__n, __ATOMIC_RELEASE); \
+					__atomic_store_n(&(m)->inrt, 0u, __ATOMIC_RELEASE); \
+					gmp__done = 1; \
+				} \
+			} \
+		} else { \
+			v = __atomic_load_n(w, __ATOMIC_RELAXED); \
+			while (__builtin_expect((gmp__n = (next)) != GMP__SW_LOCK, 1) && !gmp__done) \
+				gmp__done = __atomic_compare_exchange_n(w, &v, gmp__n, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); \
+		} \
+	} \
+	gmp__done; \
+})
+
+/* A mutex: free, locked by whose id is in the upper half, with or without waiters. */
+GMP__HELPER uint64_t gmp__held_by(const gmp_g *g)
+{
+	return *(const gmp__word *)(const void *)((const char *)g + GMP__G_ID) << 32 | GMP__MU_LOCKED;
+}
+GMP__HELPER uint64_t gmp__lock_step(uint64_t v, uint64_t mine)
+{
+	if (__builtin_expect(v == 0, 1)) /* the same, but the word to store does not wait for the load */
+		return mine;
+	return __builtin_expect(!(v & (GMP__SW_LOCK | GMP__MU_LOCKED)), 1) ? v | mine : GMP__SW_LOCK;
+}
+GMP__HELPER uint64_t gmp__unlock_step(uint64_t v)
+{
+	if (__builtin_expect((uint32_t)v == GMP__MU_LOCKED, 1))
+		return 0;
+	if ((v & (GMP__SW_LOCK | GMP__MU_LOCKED | GMP__MU_WOKEN)) == (GMP__MU_LOCKED | GMP__MU_WOKEN)) /* somebody is awake already */
+		return v & (GMP__SW_WAIT | GMP__MU_WOKEN);
+	return GMP__SW_LOCK;
+}
+#endif
+
 #if defined(GMP__HAVE_SWITCH) && defined(__OPTIMIZE__) && !defined(GMP__NO_INLINE_API)
 #define GMP__INLINE extern inline __attribute__((gnu_inline, unused))
 #define GMP__FINISH(sw) ((sw).to ? gmp__switch((gmp__gobuf *)(sw).r, (sw).to) : (sw).r)
@@ -574,8 +685,20 @@ GMP__INLINE int gmp_chan_recv(gmp_chan *c, void *elem)
 }
 GMP__INLINE int gmp_mutex_lock(gmp_mutex *m)
 {
+	gmp__m *self;
+	GMP__GETM(self);
+	uint64_t mine = __builtin_expect(self != NULL, 1) ? gmp__held_by(self->curg) : 0;
+	if (__builtin_expect(GMP__WORD_STEP(self, (gmp__word *)(void *)m, v, gmp__lock_step(v, mine)), 1))
+		return 0;
 	gmp__sw s = gmp__mutex_lock(m);
 	return (int)GMP__FINISH(s);
+}
+GMP__INLINE void gmp_mutex_unlock(gmp_mutex *m)
+{
+	gmp__m *self;
+	GMP__GETM(self);
+	if (__builtin_expect(!GMP__WORD_STEP(self, (gmp__word *)(void *)m, v, gmp__unlock_step(v)), 0))
+		gmp__mutex_unlock(m);
 }
 GMP__INLINE int gmp_waitgroup_wait(gmp_waitgroup *wg)
 {

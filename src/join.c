@@ -76,7 +76,7 @@ static outofline gmp__gobuf *goexit_g0(M *m, G *gp)
 {
 	m->g0fn = goexit_m;
 	m->g0arg = gp;
-	m->g0land.unlock = &m->dummy;
+	m->g0land.unlock = &m->land.dummy;
 #if SAN_BUILD
 	gmp__san_exit(&gp->san, &m->g0);
 #endif
@@ -93,7 +93,7 @@ static outofline gmp__gobuf *goexit_next(M *m, G *next)
 	}
 	if (next)
 		store_relaxed(&p->runnext, next);
-	m->g0land.unlock = &m->dummy;
+	m->g0land.unlock = &m->land.dummy;
 	store_relaxed(&m->curg, (G *)NULL);
 	return &m->g0;
 }
@@ -139,7 +139,7 @@ static outofline gmp__gobuf *goexit_slow(M *m, G *gp)
 		gmp__g_atexit(gp); /* destructors of keys, leaving the group: user code, may block */
 	m = enter();
 	P *p = m->p;
-	m->land.unlock = &m->dummy;
+	m->land.unlock = &m->land.dummy;
 	if ((gp->flags & GF_VIAG0) || SAN_BUILD || !stack_free_hot(&p->stacks, gp->stack))
 		return goexit_g0(m, gp);
 	gp->stack = NULL;
@@ -176,7 +176,7 @@ gmp__gobuf *gmp__goexit(void)
 		return goexit_slow(m, gp);
 	}
 	gp->stack = NULL;
-	m->land.unlock = &m->dummy;
+	m->land.unlock = &m->land.dummy;
 	if (joinable) {
 		G *j = gp->joiner;
 		gstatus(gp, Grunning, Gdead);

@@ -12,13 +12,13 @@ static M m0;
 
 static void m_init(M *m)
 {
-	m->dummy = 0;
+	m->land.dummy = 0;
 	m->land.inrt = 1; /* PO-6 */
-	m->land.unlock = &m->dummy;
+	m->land.unlock = &m->land.dummy;
 #if SAN_BUILD
-	m->sanland.unlock = &m->dummy;
+	m->sanland.unlock = &m->land.dummy;
 #endif
-	m->g0land.unlock = &m->dummy;
+	m->g0land.unlock = &m->land.dummy;
 #if SAN_BUILD
 	m->g0.m = &m->sanland;
 #else
@@ -31,6 +31,7 @@ static void m_init(M *m)
 static void m_register(M *m)
 {
 	m->id = sched.mnext++;
+	store_relaxed(&m->shared, (uint8_t)!sched.solo);
 	m->alllink = sched.allm;
 	sched.allm = m;
 	store_relaxed(&sched.mcount, sched.mcount + 1);

@@ -17,31 +17,21 @@
 #include "sync.h"
 
 enum {
-	MU_LOCKED = SW_FIRST,
-	MU_WOKEN = SW_FIRST << 1,
+	MU_LOCKED = (int)GMP__MU_LOCKED,
+	MU_WOKEN = (int)GMP__MU_WOKEN,
 	MU_STARVING = SW_FIRST << 2,
 	SPINS = 60, /* about 1 us */
 	STARVE_MS = 1,
 };
+_Static_assert((int)MU_LOCKED == SW_FIRST && (int)MU_WOKEN == SW_FIRST << 1, "flags of the object's own");
 enum { HANDED, WOKEN }; /* what unlock leaves a waiter */
 
-static alwaysinline uint64_t held_by(const G *gp) { return (uint64_t)(uint32_t)gp->id << 32 | MU_LOCKED; }
-
-static alwaysinline uint64_t lock_step(uint64_t v, uint64_t mine)
-{
-	if (likely(v == 0)) /* the same, but the word to store does not wait for the load */
-		return mine;
-	return likely(!(v & (SW_LOCK | MU_LOCKED))) ? v | mine : NO_STEP;
-}
-
+/* The short ways stand in gmp.h, for those who can inline them. */
+static alwaysinline uint64_t lock_step(uint64_t v, uint64_t mine) { return gmp__lock_step(v, mine); }
 static alwaysinline uint64_t unlock_step(uint64_t v, uint64_t none)
 {
 	(void)none;
-	if (likely((uint32_t)v == MU_LOCKED))
-		return 0;
-	if ((v & (SW_LOCK | MU_LOCKED | MU_WOKEN)) == (MU_LOCKED | MU_WOKEN)) /* somebody is awake already */
-		return v & (SW_WAIT | MU_WOKEN);
-	return NO_STEP;
+	return gmp__unlock_step(v);
 }
 
 /* Spinning pays while the holder runs on another P and there is nothing else to run here. In the runtime: foreigners
@@ -95,7 +85,7 @@ static outofline gmp__sw lock_slow(gmp_mutex *mu, int64_t deadline, bool nocan)
 		bool got = !(v & MU_LOCKED);
 		intptr_t r = got || nocan ? 0 : wait_refused(gp, deadline);
 		if (got || r) {
-			word_unlock(w, got ? v | held_by(gp) : v);
+			word_unlock(w, got ? v | gmp__held_by(gp) : v);
 			leave(m);
 			return (gmp__sw){r, NULL};
 		}
@@ -116,7 +106,7 @@ static outofline gmp__sw lock_slow(gmp_mutex *mu, int64_t deadline, bool nocan)
 static alwaysinline bool lock_fast(gmp_mutex *mu)
 {
 	M *m = getm();
-	return word_step(m, word_of(mu), lock_step, likely(m != NULL) ? held_by(m->curg) : 0);
+	return word_step(m, word_of(mu), lock_step, likely(m != NULL) ? gmp__held_by(m->curg) : 0);
 }
 
 gmp__sw gmp__mutex_lock(gmp_mutex *m)
@@ -165,7 +155,7 @@ void gmp__mutex_unlock_rt(M *m, gmp_mutex *mu)
 	int r = WOKEN;
 	if (sg && (v & MU_STARVING)) {
 		r = HANDED;
-		n |= held_by(sg2g(sg)) | (n ? MU_STARVING : 0);
+		n |= gmp__held_by(sg2g(sg)) | (n ? MU_STARVING : 0);
 	} else if (sg) {
 		n |= MU_WOKEN;
 	}
@@ -181,7 +171,7 @@ static outofline void unlock_slow(gmp_mutex *mu)
 	leave(m);
 }
 
-void gmp_mutex_unlock(gmp_mutex *m)
+void gmp__mutex_unlock(gmp_mutex *m)
 {
 	if (unlikely(!word_step(getm(), word_of(m), unlock_step, 0)))
 		unlock_slow(m);

@@ -252,13 +252,22 @@ void gmp__startworld(void)
 		gmp__wakep();
 }
 
+void gmp__solo_clear(void)
+{
+	store_relaxed(&sched.solo, (uint8_t)0);
+	for (M *m = sched.allm; m; m = m->alllink)
+		store_relaxed(&m->shared, (uint8_t)1);
+}
+
 /* A foreign thread takes part from now on. sched.foreign is held. */
 void gmp__solo_end(void)
 {
 	if (!load_relaxed(&sched.solo))
 		return;
 	gmp__stopworld();
-	store_relaxed(&sched.solo, (uint8_t)0);
+	lock(&sched.lock);
+	gmp__solo_clear();
+	unlock(&sched.lock);
 	gmp__startworld();
 }
 
@@ -373,7 +382,7 @@ int gmp__procresize(int n)
 	store_relaxed(&sched.procs, n);
 	store_relaxed(&sched.multi, (uint8_t)(n > 1));
 	if (n > 1)
-		store_relaxed(&sched.solo, (uint8_t)0);
+		gmp__solo_clear();
 	for (int i = n; i < old; i++) {
 		P *p = sched.allp[i];
 		G *gp;

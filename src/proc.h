@@ -218,7 +218,7 @@ static inline intptr_t mcall(M *m, void (*fn)(M *, G *))
 		tick_g0(m->p);
 	m->g0fn = fn;
 	m->g0arg = gp;
-	return finish_sw(gmp__switch_g0(m, gp, &m->dummy));
+	return finish_sw(gmp__switch_g0(m, gp, &m->land.dummy));
 }
 
 /* ---- park and ready ---------------------------------------------------------------------------------------------- */

@@ -249,14 +249,15 @@ enum {
 /* The two words that the landing of a switch clears: layout known to gmp.h and the arch files. */
 typedef struct Landing {
 	uint32_t inrt;   /* 1: in the runtime: the M alone touches its P */
-	uint32_t spare;
-	uint8_t *unlock; /* lock byte under which the former coroutine parked, or &dummy */
+	uint8_t dummy;   /* cleared when there is nothing to unlock */
+	uint8_t *unlock; /* lock byte under which the former coroutine parked, or a dummy */
 } Landing;
 
 struct M {
 	Landing land;
+	/* All eight bytes 0: nobody asks for the P, and nobody else is at work (SY-3). gmp.h looks at them in one. */
 	uint32_t revoke;
-	uint8_t dummy;      /* cleared when there is nothing to unlock */
+	uint8_t shared;     /* the M's own copy of !sched.solo, which changes with that */
 	uint8_t foreign;    /* not a thread of ours: stands for foreign threads, one at a time */
 	uint8_t spinning;   /* looks for work, counted in sched.nmspinning */
 	uint8_t insyscall;  /* nesting of gmp_blocking_enter */
@@ -436,6 +437,7 @@ void gmp__startworld(void);
 void gmp__safepoint(M *m);                   /* on g0: let a foreigner pass */
 int gmp__procresize(int n);
 void gmp__solo_end(void);
+void gmp__solo_clear(void); /* sched.lock is held, and the world is stopped or has not begun */
 
 /* m.c */
 void gmp__startm(P *p, bool spinning);       /* p is idle, off the list and wired to nobody */

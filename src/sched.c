@@ -543,7 +543,7 @@ void gmp__schedule(M *m)
 		if (!ensure_stack(p, gp))
 			continue;
 		execute_prep(m, p, gp);
-		m->land.unlock = &m->dummy;
+		m->land.unlock = &m->land.dummy;
 		bool fpenv = gp->flags & GF_FPENV;
 		if (unlikely(fpenv || gmp__debug.checkfp))
 			(void)fp_default();
@@ -578,7 +578,7 @@ static outofline gmp__sw yield_slow(M *m, P *p, G *gp)
 		runq_append(&p->runq, &p->fresh);
 	gstatus(gp, Grunning, Grunnable);
 	runq_put(&p->runq, gp);
-	return switch_away(m, p, gp, &m->dummy);
+	return switch_away(m, p, gp, &m->land.dummy);
 }
 
 gmp__sw gmp__yield(void)
@@ -619,7 +619,7 @@ gmp__sw gmp__yield(void)
 	p->runq.q.tail = l;
 	gstatus(gp, Grunning, Grunnable);
 	execute_prep(m, p, next);
-	m->land.unlock = &m->dummy;
+	m->land.unlock = &m->land.dummy;
 	return (gmp__sw){(intptr_t)&gp->ctx, &next->ctx};
 }
 

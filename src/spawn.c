@@ -54,7 +54,7 @@ static outofline int run_ahead(M *m)
 	gstatus(gp, Grunning, Grunnable);
 	runq_put(&p->fresh, gp);
 	runq_put(&p->fresh, newest);
-	(void)finish_sw(switch_away(m, p, gp, &m->dummy));
+	(void)finish_sw(switch_away(m, p, gp, &m->land.dummy));
 	return 0;
 }
 

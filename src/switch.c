@@ -10,6 +10,12 @@ _Static_assert(offsetof(gmp__gobuf, pc) == 0 && offsetof(gmp__gobuf, sp) == 8 &&
                        offsetof(gmp__gobuf, ret) == 24,
         "gmp.h, arch/*.S");
 
+_Static_assert(offsetof(M, land.inrt) == offsetof(gmp__m, inrt) && offsetof(M, revoke) == offsetof(gmp__m, gates) &&
+                       offsetof(M, shared) == offsetof(gmp__m, gates) + 4 && offsetof(M, curg) == offsetof(gmp__m, curg) &&
+                       sizeof(((gmp__m *)0)->gates) == 8 && offsetof(M, p) == offsetof(gmp__m, gates) + 8 &&
+                       offsetof(G, id) == GMP__G_ID && (int)RV_FENCE == (int)GMP__RV_FENCE,
+        "gmp.h");
+
 #if !SAN_BUILD
 outofline intptr_t gmp__switch_c(gmp__gobuf *from, gmp__gobuf *to) { return gmp__switch(from, to); }
 #else
@@ -107,5 +113,6 @@ int gmp_join(gmp_g *g) { return (int)finish_sw(gmp__join(g)); }
 int gmp_chan_send(gmp_chan *c, const void *elem) { return (int)finish_sw(gmp__chan_send(c, elem)); }
 int gmp_chan_recv(gmp_chan *c, void *elem) { return (int)finish_sw(gmp__chan_recv(c, elem)); }
 int gmp_mutex_lock(gmp_mutex *m) { return (int)finish_sw(gmp__mutex_lock(m)); }
+void gmp_mutex_unlock(gmp_mutex *m) { gmp__mutex_unlock(m); }
 int gmp_waitgroup_wait(gmp_waitgroup *wg) { return (int)finish_sw(gmp__waitgroup_wait(wg)); }
 int gmp_sem_acquire(gmp_sem *s) { return (int)finish_sw(gmp__sem_acquire(s)); }

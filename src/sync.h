@@ -12,7 +12,8 @@
  *        after.
  *   SY-3 With sched.solo set the word is changed by plain accesses, inside the runtime only; solo is read again there.
  *        A coroutine that read 0 may go by that: within a run solo only ends. A foreign thread might see the next run
- *        begin, so it always enters.
+ *        begin, so it always enters. An M has its own copy (shared), written while it is stopped or has not begun: the
+ *        inline half of gmp.h goes by that.
  *   SY-4 SW_WAIT is set by whoever queues. It may outlive its cause, since a deadline or a cancellation takes a waiter
  *        off the queue without regard for the word: a set flag means "look", a clear one "nobody waits". */
 #ifndef GMP_SYNC_H
@@ -24,8 +25,8 @@ typedef uint64_t __attribute__((may_alias)) Word;
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "SY-1: the lock byte is the first byte of the word");
 
 enum {
-	SW_LOCK = 1,     /* the lock byte */
-	SW_WAIT = 1 << 8, /* the queue is not empty, or was not (SY-4) */
+	SW_LOCK = (int)GMP__SW_LOCK, /* the lock byte */
+	SW_WAIT = (int)GMP__SW_WAIT, /* the queue is not empty, or was not (SY-4) */
 	SW_FIRST = 1 << 9, /* flags from here on are each object's own */
 };
 #define SW_ONE ((uint64_t)1 << 32) /* one of what the upper half counts */
@@ -34,32 +35,15 @@ static alwaysinline Word *word_of(void *obj) { return obj; }
 static alwaysinline uint8_t *word_lockbyte(Word *w) { return (uint8_t *)w; }
 static alwaysinline int32_t word_count(uint64_t v) { return (int32_t)(v >> 32); }
 
-/* A step of a fast path: the word after it, or NO_STEP. */
+/* A step of a short way: the word after it, or NO_STEP. */
 typedef uint64_t WordStep(uint64_t v, uint64_t arg);
 static const uint64_t NO_STEP = SW_LOCK;
 
-/* Does the step at once, if it can be done. m: getm(). If not, the caller enters the runtime and goes the long way; it
- * may be half in already (inrt set), which entering does not mind. No calls in here: the caller needs no frame. */
+/* Does the step at once, if it can be done. m: getm(). No calls in here: the caller needs no frame. */
 static alwaysinline bool word_step(M *m, Word *w, WordStep *step, uint64_t arg)
 {
-	uint64_t v, n;
-	if (unlikely(!m))
-		return false;
-	if (load_relaxed(&sched.solo)) { /* SY-3 */
-		if (unlikely(!tryenter(m)) || unlikely(!load_relaxed(&sched.solo)))
-			return false;
-		n = step(load_acquire(w), arg);
-		if (unlikely(n == NO_STEP))
-			return false;
-		store_release(w, n);
-		store_release(&m->land.inrt, 0u);
-		return true;
-	}
-	v = load_relaxed(w);
-	while (likely((n = step(v, arg)) != NO_STEP))
-		if (likely(cas_acqrel(w, &v, n)))
-			return true;
-	return false;
+	gmp__m *self = (gmp__m *)(void *)m;
+	return GMP__WORD_STEP(self, w, v, step(v, arg));
 }
 
 /* Takes the lock byte, if that is free; *v is the rest of the word then. In the runtime. */
