@@ -299,8 +299,7 @@ static void timed_out(M *m, void *arg, uintptr_t seq)
 	G *gp = arg;
 	if (!claim(gp, (uint32_t)seq))
 		return;
-	lockbyte(&gp->parklock);
-	unlockbyte(&gp->parklock);
+	await_commit(gp);
 	gp->ctx.ret = -ETIMEDOUT;
 	ready(m, gp);
 }
@@ -340,7 +339,7 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 		set_nocancel(gp, true);
 	store_relaxed(&gp->sg.g, (uintptr_t)gp | SG_CONTESTED);
 	uint32_t seq = claim_begin(gp);
-	lockbyte(&gp->parklock); /* NP-4: until the landing */
+	store_relaxed(&gp->parklock, (uint8_t)1); /* NP-4: until the landing; who waits for that has found gp in a word */
 	uint32_t waiters = fetch_add_seqcst(&sched.waitersnet, 1u); /* NP-6 */
 	Timer t = {.when = deadline, .f = timed_out, .arg = gp, .seq = seq};
 	int e = 0;

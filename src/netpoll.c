@@ -75,8 +75,7 @@ void gmp__netpoll_fire(PollDesc *pd, int dir, Harvest *h)
 	unlockbyte(&pd->evlock);
 	if (!won)
 		return;
-	lockbyte(&gp->parklock); /* NP-4 */
-	unlockbyte(&gp->parklock);
+	await_commit(gp); /* NP-4 */
 	gp->ctx.ret = 0;
 	queue_push_tail(h->q, &gp->sg.link);
 	h->n++;
