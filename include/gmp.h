@@ -420,7 +420,7 @@ size_t gmp_stack_used(gmp_g *g);     /* most bytes of stack that g touched (sinc
 typedef struct gmp__gobuf {
 	void *pc, *sp, *bp;
 	intptr_t ret; /* what the interrupted call will return */
-	void *m;      /* the M that resumes it; first words: in-runtime flag, pad, address of a byte to clear */
+	void *m;      /* the M that resumes it; first words: in-runtime flag, dummy, address of a byte to clear */
 } gmp__gobuf;
 typedef struct gmp__sw {
 	intptr_t r;     /* to NULL: the result. Else: the gmp__gobuf to save into */
@@ -601,21 +601,26 @@ extern inline __attribute__((gnu_inline, always_inline, unused)) intptr_t gmp__s
 #define GMP__HELPER extern inline __attribute__((gnu_inline, always_inline, unused))
 typedef uint64_t __attribute__((may_alias)) gmp__word;
 
-/* What a coroutine does to go in where it runs alone. 0: it is half in, which the long way does not mind. */
+/* What a coroutine does to go in where it runs alone. 0: it may not, and is not (SY-5). */
 GMP__HELPER int gmp__alone(gmp__m *m)
 {
+	uint64_t gates;
 #ifdef GMP__TSAN /* whose builds know no membarrier */
 	(void)__atomic_exchange_n(&m->inrt, 1u, __ATOMIC_SEQ_CST);
-	return (__atomic_load_n(&m->gates.all, __ATOMIC_SEQ_CST) & ~GMP__RV_FENCE) == 0;
+	gates = __atomic_load_n(&m->gates.all, __ATOMIC_SEQ_CST) & ~GMP__RV_FENCE;
 #else
 	__atomic_store_n(&m->inrt, 1u, __ATOMIC_RELAXED);
 	__asm__ volatile("" ::: "memory");
-	return __atomic_load_n(&m->gates.all, __ATOMIC_ACQUIRE) == 0;
+	gates = __atomic_load_n(&m->gates.all, __ATOMIC_ACQUIRE);
 #endif
+	if (__builtin_expect(gates == 0, 1))
+		return 1;
+	__atomic_store_n(&m->inrt, 0u, __ATOMIC_RELEASE);
+	return 0;
 }
 
 /* True: the word *w has become what `next`, an expression of its former value v, says. False (next is SW_LOCK, or m is
- * NULL): the caller goes the long way. */
+ * NULL): the caller goes the long way; it may be half in then (inrt set), which entering does not mind. */
 #define GMP__WORD_STEP(m, w, v, next) __extension__({ \
 	uint64_t v, gmp__n; \
 	int gmp__done = 0; \
@@ -686,11 +691,13 @@ GMP__INLINE int gmp_chan_recv(gmp_chan *c, void *elem)
 GMP__INLINE int gmp_mutex_lock(gmp_mutex *m)
 {
 	gmp__m *self;
+	gmp__sw s;
+	uint64_t mine;
 	GMP__GETM(self);
-	uint64_t mine = __builtin_expect(self != NULL, 1) ? gmp__held_by(self->curg) : 0;
+	mine = __builtin_expect(self != NULL, 1) ? gmp__held_by(self->curg) : 0;
 	if (__builtin_expect(GMP__WORD_STEP(self, (gmp__word *)(void *)m, v, gmp__lock_step(v, mine)), 1))
 		return 0;
-	gmp__sw s = gmp__mutex_lock(m);
+	s = gmp__mutex_lock(m);
 	return (int)GMP__FINISH(s);
 }
 GMP__INLINE void gmp_mutex_unlock(gmp_mutex *m)

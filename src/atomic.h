@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * atomic.h - the memory order stands in the name; the only user of the compiler's atomics. Only orders that are used exist.
+ * atomic.h - the memory order stands in the name; the only user of the compiler's atomics beside gmp.h's inline half. Only
+ * orders that are used exist.
  * Types are plain integers and pointers: what is atomic is the access, since most words here are plain data of their
  * owner and shared only under a stated invariant. */
 #ifndef GMP_ATOMIC_H

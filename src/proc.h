@@ -4,13 +4,13 @@
  * Parking. A blocking operation queues its G where the waker will look, under the object's lock, and then asks for the
  * context to switch to (park_sw); the object's lock is released by the landing, on the other side of the switch.
  *   PK-1 A G is taken from a wait queue under the object's lock only, and the parker holds that lock until its registers
- *        are saved. So nobody resumes a G that is still on its stack, and nobody waits for it either. In between no
- *        system call is made: a stack that takes one is got by g0, after its landing (bindstack_cached).
+ *        are saved. So nobody resumes a G that is still on its stack, and nobody waits for it either. The next
+ *        context is picked without a system call: a stack that takes one is got by g0, after its landing.
  *   PK-2 Each park has exactly one ready. Who takes a plain Sudog off its queue owes the ready. A contested wait
  *        (deadline, select) belongs to whoever wins claim(); the losers leave the G alone.
  *   PK-3 Who won a claim without holding the lock byte that the landing clears passes through that once before ready, and
- *        so is behind the commit of the park (PK-1): a timer takes waitlock, the waker of a select waits until its parklock
- *        is clear (a few instructions of the parker, who waits for nobody in between).
+ *        so is behind the commit of the park (PK-1): a timer takes waitlock, the waker of a select or of a wait for the
+ *        network waits until its parklock is clear (a few instructions of the parker, who waits for nobody in between).
  *   PK-4 The waker writes ctx.ret and everything else before ready, and touches neither Sudog nor object afterwards.
  *   PK-5 Cancellation acts while the world is stopped (p.c), when no claim and no queue operation is half done.
  *   PK-6 claim's sequence moves with every contested wait, so a late timer never hits a later wait of the same G. */
@@ -320,7 +320,7 @@ static inline Sudog *waitq_claim(Queue *q)
 	return NULL;
 }
 
-/* Of a select, whose channels are unlocked before its registers are saved (PK-3). */
+/* Of a select, whose channels are unlocked before its registers are saved, or of a wait for the network (PK-3). */
 static alwaysinline void await_commit(G *gp)
 {
 	if (unlikely(load_acquire(&gp->parklock)))

@@ -10,12 +10,16 @@
  *        included, and it is the last thing this call does to the object: afterwards that may be gone. So a step that
  *        lets newcomers pass (count 0, unlocked) takes the waiters whom it concerns off the queue first, and wakes them
  *        after.
- *   SY-3 With sched.solo set the word is changed by plain accesses, inside the runtime only; solo is read again there.
- *        A coroutine that read 0 may go by that: within a run solo only ends. A foreign thread might see the next run
- *        begin, so it always enters. An M has its own copy (shared), written while it is stopped or has not begun: the
- *        inline half of gmp.h goes by that.
+ *   SY-3 With sched.solo set the word is changed by plain accesses, inside the runtime only. The short ways go by the
+ *        M's own copy of it (shared): who read "not solo" may act on that at once, since within a run solo only ends;
+ *        who read "solo" looks again inside, together with revoke. The copies change while the world is stopped; an M
+ *        that runs a coroutine without a P meanwhile finds RV_LOST in revoke. A foreign thread might see the next run
+ *        begin, so it always enters.
  *   SY-4 SW_WAIT is set by whoever queues. It may outlive its cause, since a deadline or a cancellation takes a waiter
- *        off the queue without regard for the word: a set flag means "look", a clear one "nobody waits". */
+ *        off the queue without regard for the word: a set flag means "look", a clear one "nobody waits".
+ *   SY-5 A short step that is refused at the gates (revoke, shared) leaves inrt 0: the next way that the caller tries may
+ *        be one that does not enter. Refused later, by the word, it may leave inrt 1: then the world cannot stop, and
+ *        shared does not change, before the caller has entered and left. */
 #ifndef GMP_SYNC_H
 #define GMP_SYNC_H
 

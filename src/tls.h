@@ -2,9 +2,8 @@
  * tls.h - the one thread-local word, and the one way to read it: which M runs on this thread, NULL on a foreign thread.
  *
  * A compiler may keep the address of a thread-local variable across a call that moves the coroutine to another thread
- * (there is no flag against it), so the word is read by volatile assembly (it stands in gmp.h, whose inline half reads it as well) and never through a kept
- * address. Nobody
- * keeps an M * or P * across a park either. tests/test_tls.c migrates a coroutine between two reads. */
+ * (there is no flag against it), so the word is read by volatile assembly and never through a kept address (gmp.h has the
+ * assembly: its inline half reads the word as well). Nobody keeps an M * or P * across a park either. tests/test_tls.c migrates a coroutine between two reads. */
 #ifndef GMP_TLS_H
 #define GMP_TLS_H
 

@@ -447,6 +447,73 @@ static void locks_become_real_when_the_second_thread_comes(void **state)
 	}
 }
 
+/* SY-5: refused at the gates, a step of the inline half leaves the coroutine outside of the runtime. */
+static void refused(void *arg)
+{
+	(void)arg;
+	gmp__m *m;
+	gmp__word w = 0, locked = GMP__MU_LOCKED;
+	GMP__GETM(m);
+	uint8_t shared = m->gates.each.shared;
+	m->gates.each.shared = 0; /* as in the moment before another M sets it */
+	__atomic_fetch_or(&m->gates.each.revoke, 4u, __ATOMIC_RELAXED); /* a request to look round: harmless */
+	check(!GMP__WORD_STEP(m, &w, v, gmp__lock_step(v, GMP__MU_LOCKED)));
+	check_int(w, 0);
+	check_int(m->inrt, 0);
+	m->gates.each.shared = shared;
+	gmp_yield(); /* answers the request */
+	/* Refused by the word it may be half in. That ends with the next call that goes the long way. */
+	check(!GMP__WORD_STEP(m, &locked, v, gmp__lock_step(v, GMP__MU_LOCKED)));
+	check_int(locked, GMP__MU_LOCKED);
+	gmp_yield();
+	check_int(m->inrt, 0);
+}
+
+static void a_refused_short_step_stays_outside(void **state)
+{
+	(void)state;
+	run_on(1, refused, NULL);
+}
+
+/* The moment in which a second thread comes finds the first one in its short ways; it must be possible to stop it later. */
+typedef struct Arrival {
+	gmp_mutex mu;
+	atomic_int stage; /* 1: the other thread was here, 2: it has stopped the world once more */
+} Arrival;
+
+static void *arrive(void *arg)
+{
+	Arrival *a = arg;
+	check_int(gmp_mutex_lock(&a->mu), 0);
+	gmp_mutex_unlock(&a->mu);
+	a->stage = 1;
+	gmp_trim();
+	a->stage = 2;
+	return NULL;
+}
+
+static void arrival(void *arg)
+{
+	(void)arg;
+	Arrival a = {.stage = 0};
+	pthread_t t;
+	check_int(pthread_create(&t, NULL, arrive, &a), 0);
+	while (a.stage == 0) {
+		check_int(gmp_mutex_lock(&a.mu), 0);
+		gmp_mutex_unlock(&a.mu);
+	}
+	while (a.stage != 2) /* computes: calls nothing */
+		;
+	check_int(pthread_join(t, NULL), 0);
+}
+
+static void who_was_in_a_short_way_when_a_thread_came_can_be_stopped(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 400 / test_scale() + 1; i++)
+		run_on(1, arrival, NULL);
+}
+
 /* ---- lifetime ---------------------------------------------------------------------------------------------------- */
 
 typedef struct Counted {
@@ -570,6 +637,8 @@ int main(void)
 		cmocka_unit_test(threads_and_coroutines_share_it),
 		cmocka_unit_test(it_outlives_runs),
 		cmocka_unit_test(locks_become_real_when_the_second_thread_comes),
+		cmocka_unit_test(a_refused_short_step_stays_outside),
+		cmocka_unit_test(who_was_in_a_short_way_when_a_thread_came_can_be_stopped),
 		cmocka_unit_test(the_last_holder_may_free_it),
 		cmocka_unit_test(unlock_of_an_unlocked_mutex_aborts),
 		cmocka_unit_test(a_deadlock_report_names_the_holder),

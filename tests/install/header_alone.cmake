@@ -15,6 +15,7 @@ int use(gmp_chan *c, void *p, gmp_g *g, gmp_mutex *m, gmp_waitgroup *w, gmp_sem 
 	static gmp_once once = GMP_ONCE_INIT;
 	(void)&rw, (void)&cond, (void)&once;
 	gmp_yield();
+	gmp_mutex_unlock(m);
 	return gmp_chan_send(c, p) + gmp_chan_recv(c, p) + gmp_join(g) + gmp_mutex_lock(m) + gmp_mutex_lock(&mu) +
 	       gmp_waitgroup_wait(w) + gmp_waitgroup_wait(&wg) + gmp_sem_acquire(s) + gmp_sem_acquire(&sem);
 }

@@ -47,13 +47,16 @@ if(TOOLCHAIN_FILE)
   list(APPEND settings -D CMAKE_TOOLCHAIN_FILE=${TOOLCHAIN_FILE} -D CMAKE_STAGING_PREFIX=${prefix})
 endif()
 
-foreach(way find_package add_subdirectory)
+foreach(way find_package add_subdirectory link_time_optimisation)
   if(way STREQUAL "find_package")
     set(source -D CMAKE_PREFIX_PATH=${prefix})
   elseif(SANITIZE) # the same once more, and slow to build
     continue()
   else()
     set(source -D GMPSCHED_SOURCE_DIR=${SOURCE_DIR})
+    if(way STREQUAL "link_time_optimisation") # of library and program together, where the compiler can
+      list(APPEND source -D CONSUMER_LTO=ON)
+    endif()
   endif()
   message("${way}:")
   run(${CMAKE_COMMAND} -S ${consumer} -B ${WORK_DIR}/${way} ${settings} ${source})
