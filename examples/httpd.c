@@ -42,8 +42,8 @@ struct conn {
 	int64_t now;              /* when the last output began */
 	time_t date_at;           /* when `date` was true */
 	char date[32];
-	char small_in[1024];
 	char small_out[640];
+	char small_in[1024];
 };
 
 /* ---- output ------------------------------------------------------------------------------------------------------ */
@@ -86,14 +86,15 @@ static void put_text(struct conn *c, const char *text) { put(c, text, strlen(tex
 
 static void put_number(struct conn *c, uint64_t value)
 {
-	char digits[20];
-	size_t at = sizeof digits;
+	size_t n = 1;
 
-	do {
-		digits[--at] = (char)('0' + value % 10);
+	for (uint64_t v = value; v >= 10; v /= 10)
+		n++;
+	c->out_len += n;
+	for (char *at = c->out + c->out_len; n > 0; n--) {
+		*--at = (char)('0' + value % 10);
 		value /= 10;
-	} while (value);
-	put(c, digits + at, sizeof digits - at);
+	}
 }
 
 /* Status line and fields of a reply, at most HEAD_ROOM bytes, which the caller has reserved. */
