@@ -22,11 +22,11 @@ static void echo(int fd, void *arg)
 	char buf[2048]; /* with the rest of the frame within one page: all that an idle client costs */
 
 	(void)arg;
-	for (int64_t now = gmp_now();;) {
+	for (int64_t now = coarse_now();;) {
 		ssize_t n = gmp_read_until(fd, buf, sizeof buf, now + IDLE_TIMEOUT);
 		if (n <= 0) /* end of stream, a reset, silence for too long, or the server stops */
 			return;
-		now = gmp_now();
+		now = coarse_now();
 		if (gmp_write_all(fd, buf, (size_t)n, now + WRITE_TIMEOUT) != n)
 			return;
 	}
@@ -42,7 +42,7 @@ static int echo_ready(int fd, void **state, void *arg)
 	ssize_t n = gmp_read_until(fd, buf, sizeof buf, 0);
 	if (n == -EAGAIN)
 		return GMP_SERVE_AGAIN;
-	if (n <= 0 || gmp_write_all(fd, buf, (size_t)n, gmp_now() + WRITE_TIMEOUT) != n)
+	if (n <= 0 || gmp_write_all(fd, buf, (size_t)n, coarse_now() + WRITE_TIMEOUT) != n)
 		return GMP_SERVE_CLOSE;
 	return GMP_SERVE_AGAIN;
 }

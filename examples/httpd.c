@@ -27,6 +27,7 @@
 
 #define BIG_IN HTTP_MAX_HEAD
 #define BIG_OUT (32 * 1024)
+#define DATE_LENGTH 29
 #define HEAD_ROOM 320 /* of a reply without its body */
 
 /* A connection. It lives on its coroutine's stack, and the small buffers are so small that an idle connection has one
@@ -39,10 +40,10 @@ struct conn {
 	size_t in_start, in_len;  /* bytes [start, len) of `in` wait to be looked at */
 	size_t out_len;           /* replies not sent yet: those to pipelined requests leave together */
 	int64_t request_deadline; /* of the request that has come in part; 0: there is none */
-	int64_t now;              /* when the last output began */
-	time_t date_at;           /* when `date` was true */
+	int64_t now;              /* when the last output began, coarsely */
+	time_t date_at;           /* when `date` was true; 0: there is none yet */
 	char date[32];
-	char small_out[640];
+	char small_out[640]; /* first: it lies near the stack pointer, and is warm */
 	char small_in[1024];
 };
 
@@ -55,7 +56,7 @@ static bool flush(struct conn *c)
 	c->out_len = 0;
 	if (n == 0)
 		return true;
-	c->now = gmp_now();
+	c->now = coarse_now();
 	return gmp_write_all(c->fd, c->out, n, c->now + WRITE_TIMEOUT) == (ssize_t)n;
 }
 
@@ -110,7 +111,7 @@ static void put_head(struct conn *c, int status, const char *type, uint64_t leng
 		put_text(c, status == 405 ? "\r\nAllow: GET, HEAD\r\n" : "\r\n");
 	}
 	put_text(c, "Server: gmpsched\r\nDate: ");
-	put_text(c, c->date);
+	put(c, c->date, DATE_LENGTH);
 	put_text(c, "\r\nContent-Type: ");
 	put_text(c, type);
 	put_text(c, "\r\nContent-Length: ");
@@ -267,8 +268,9 @@ static bool fill(struct conn *c, bool within_request)
 	}
 
 	if (c->in_start > 0) {
-		memmove(c->in, c->in + c->in_start, c->in_len - c->in_start);
 		c->in_len -= c->in_start;
+		if (c->in_len > 0)
+			memmove(c->in, c->in + c->in_start, c->in_len);
 		c->in_start = 0;
 	}
 	if (c->in_len == 0 && c->in != c->small_in) {
@@ -384,9 +386,9 @@ static void connection(int fd, void *arg)
 	c.out_cap = sizeof c.small_out;
 	c.in_start = c.in_len = c.out_len = 0;
 	c.request_deadline = 0;
-	c.now = gmp_now();
+	c.now = coarse_now();
 	c.date_at = 0;
-	c.date[0] = '\0';
+	memcpy(c.date, "Thu, 01 Jan 1970 00:00:00 GMT", DATE_LENGTH);
 
 	talk(&c);
 	if (c.in != c.small_in)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 struct conn {
 	struct conn *prev, *next;
@@ -37,6 +38,17 @@ static void lock(struct server *s)
 {
 	while (gmp_mutex_lock(&s->lock) == -ECANCELED)
 		gmp_yield();
+}
+
+int64_t coarse_now(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_MONOTONIC_COARSE, &ts) == 0)
+		return ts.tv_sec * GMP_SEC + ts.tv_nsec;
+#endif
+	return gmp_now();
 }
 
 static void conn_main(int fd, void *arg)

@@ -25,6 +25,10 @@ int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t d
  * a second at most. */
 void linger(int fd);
 
+/* gmp_now() at the last tick of the system's clock, some milliseconds ago: good enough for time-outs of seconds, at a quarter
+ * of the price. */
+int64_t coarse_now(void);
+
 /* The argument of an option as a number between min and max, or exits with a message. */
 long parse_number(const char *text, long min, long max);
 

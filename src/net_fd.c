@@ -59,6 +59,7 @@ static uint32_t users_now(PollDesc *pd)
 
 static void reset(PollDesc *pd)
 {
+	gmp__fd_timer_off(pd);
 	store_release(&pd->flags, 0u);
 	store_release(&pd->tag, pd->tag + 1);
 	store_relaxed(&pd->word[IO_R], (uintptr_t)IO_NIL);
@@ -327,8 +328,10 @@ static void uninstall(PollDesc *pd, G *gp, uint32_t dirs)
 
 static int foreign_wait(PollDesc *pd, uint32_t dirs, int64_t deadline);
 
-int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
+/* ft: of a wait to read, unless pd is not in the table. */
+static alwaysinline int park(PollDesc *pd, FdTimer *ft, uint32_t dirs, int64_t deadline, bool nocancel)
 {
+	bool stands = ft && dirs == IO_RBIT;
 	M *m = enter();
 	G *gp = m->curg;
 	if (cancelled(gp) && !nocancel) {
@@ -341,11 +344,21 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 	uint32_t seq = claim_begin(gp);
 	store_relaxed(&gp->parklock, (uint8_t)1); /* NP-4: until the landing; who waits for that has found gp in a word */
 	uint32_t waiters = fetch_add_seqcst(&sched.waitersnet, 1u); /* NP-6 */
-	Timer t = {.when = deadline, .f = timed_out, .arg = gp, .seq = seq};
+	Timer t;
+	t.p = NULL;
 	int e = 0;
+	if (ft)
+		store_relaxed(&ft->deadline, stands ? deadline : GMP_FOREVER); /* DT-1 */
 	bool ok = install(pd, gp, seq, dirs);
-	if (ok && deadline != GMP_FOREVER && (e = gmp__timer_start(m, &t)) != 0)
-		ok = false;
+	if (ok && deadline != GMP_FOREVER) {
+		if (!stands) {
+			t = (Timer){.when = deadline, .f = timed_out, .arg = gp, .seq = seq};
+			e = gmp__timer_start(m, &t);
+		} else if (unlikely(!gmp__fd_timer_covers(ft, deadline))) {
+			e = gmp__fd_timer_set(m, pd, ft, deadline);
+		}
+		ok = e == 0;
+	}
 	intptr_t r = e;
 	if (unlikely(!ok) && claim(gp, seq)) {
 		/* Nothing waits, and nobody will ready us. If the claim failed somebody is about to: park. */
@@ -368,6 +381,11 @@ int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
 	return (int)r;
 }
 
+int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel)
+{
+	return park(pd, NULL, dirs, deadline, nocancel);
+}
+
 int gmp__fd_wait(PollDesc *pd, uint32_t dirs, int64_t deadline)
 {
 	if (gmp__fd_closing(pd))
@@ -378,7 +396,7 @@ int gmp__fd_wait(PollDesc *pd, uint32_t dirs, int64_t deadline)
 		return foreign_wait(pd, dirs, deadline);
 	int r = gmp__netpoll_arm(pd, dirs);
 	if (r == 0)
-		r = gmp__fd_park(pd, dirs, deadline, false);
+		r = park(pd, dirs & IO_RBIT ? gmp__netpoll_timer(pd) : NULL, dirs, deadline, false);
 	return r == 0 && gmp__fd_closing(pd) ? -ECANCELED : r;
 }
 

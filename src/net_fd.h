@@ -70,6 +70,13 @@ int gmp__fd_wait(PollDesc *pd, uint32_t dirs, int64_t deadline);
 /* The same of a PollDesc that no back end knows, woken by gmp__netpoll_fire alone. nocancel: not ended by
  * cancellation. */
 int gmp__fd_park(PollDesc *pd, uint32_t dirs, int64_t deadline, bool nocancel);
+/* net_timer.c. The G waits to read and is in the word: is the timer that stands early enough (DT-2)? If not, set it. 0 or -ENOMEM. */
+static inline bool gmp__fd_timer_covers(const FdTimer *ft, int64_t deadline)
+{
+	return load_acquire(&ft->t.id) && load_relaxed(&ft->t.when) <= deadline;
+}
+int gmp__fd_timer_set(M *m, PollDesc *pd, FdTimer *ft, int64_t deadline);
+void gmp__fd_timer_off(PollDesc *pd); /* DT-5 */
 /* Until poll(2) says so. The ready ones of dirs, or as above. */
 int gmp__fd_wait_level(PollDesc *pd, uint32_t dirs, int64_t deadline);
 

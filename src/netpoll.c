@@ -8,13 +8,13 @@
 
 /* ---- table: chunks that come with their first descriptor and stay ------------------------------------------------ */
 
-enum { CHUNK_SHIFT = 10, CHUNK = 1 << CHUNK_SHIFT, NCHUNKS = NETPOLL_MAXFD / CHUNK };
+enum { CHUNK = NETPOLL_CHUNK, NCHUNKS = NETPOLL_MAXFD / CHUNK };
 
 static PollDesc *table[NCHUNKS];
 
 static outofline PollDesc *chunk_new(uint32_t i)
 {
-	size_t size = CHUNK * sizeof(PollDesc);
+	size_t size = CHUNK * (sizeof(PollDesc) + sizeof(FdTimer));
 	PollDesc *c = gmp__os_inject_failure() ? NULL : gmp__os_reserve(size, gmp__os_pagesize());
 	if (!c)
 		return NULL;
@@ -29,7 +29,7 @@ static outofline PollDesc *chunk_new(uint32_t i)
 
 PollDesc *gmp__netpoll_find(int fd)
 {
-	uint32_t i = (uint32_t)fd >> CHUNK_SHIFT;
+	uint32_t i = (uint32_t)fd / CHUNK;
 	if (fd < 0 || i >= NCHUNKS)
 		return NULL;
 	PollDesc *c = load_acquire(&table[i]);
@@ -39,7 +39,7 @@ PollDesc *gmp__netpoll_find(int fd)
 PollDesc *gmp__netpoll_desc(int fd)
 {
 	PollDesc *pd = gmp__netpoll_find(fd);
-	uint32_t i = (uint32_t)fd >> CHUNK_SHIFT;
+	uint32_t i = (uint32_t)fd / CHUNK;
 	if (likely(pd || fd < 0 || i >= NCHUNKS))
 		return pd;
 	PollDesc *c = chunk_new(i);
@@ -88,8 +88,10 @@ void gmp__netpoll_event(Harvest *h, int fd, uint32_t tag, uint32_t dirs, uint32_
 		return;
 	if (unlikely(flags & ~load_relaxed(&pd->flags)))
 		(void)fetch_or_seqcst(&pd->flags, flags);
-	if (dirs & IO_RBIT)
+	if (dirs & IO_RBIT) {
+		__builtin_prefetch(gmp__netpoll_timer(pd), 1, 3); /* for the wait after this one */
 		gmp__netpoll_fire(pd, IO_R, h);
+	}
 	if (dirs & IO_WBIT)
 		gmp__netpoll_fire(pd, IO_W, h);
 }

@@ -56,6 +56,12 @@ typedef struct PollDesc {
 } PollDesc;
 _Static_assert(sizeof(PollDesc) == 64, "an idle connection's budget: docs/memory");
 
+/* The reader's deadline: net_timer.c. Beside the PollDesc, not in it: most descriptors never need one. */
+typedef struct FdTimer {
+	Timer t;          /* seq: the descriptor's tag */
+	int64_t deadline; /* DT-1 */
+} FdTimer;
+
 /* In a word in the place of a G: an event is reported by calling f, out of any M, in no G. */
 typedef struct Harvest Harvest;
 typedef struct PollHook {
@@ -81,11 +87,17 @@ typedef struct NetBackend {
 } NetBackend;
 extern const NetBackend gmp__netpoll_epoll, gmp__netpoll_poll;
 
-enum { NETPOLL_MAXFD = 1 << 24 };
+enum { NETPOLL_MAXFD = 1 << 24, NETPOLL_CHUNK = 1 << 10 }; /* a chunk of the table: PollDescs, then their FdTimers */
 /* The descriptor's PollDesc; NULL: fd out of range, or no memory. Never blocks. */
 PollDesc *gmp__netpoll_desc(int fd);
 /* The same if there is one already. */
 PollDesc *gmp__netpoll_find(int fd);
+/* Of a descriptor that is in the table. */
+static inline FdTimer *gmp__netpoll_timer(PollDesc *pd)
+{
+	uint32_t i = (uint32_t)pd->fd & (NETPOLL_CHUNK - 1);
+	return (FdTimer *)(void *)(pd - i + NETPOLL_CHUNK) + i;
+}
 /* For back ends: events on the descriptor that had this tag. dirs: IO_RBIT, IO_WBIT; flags: PD_HUP, PD_URGENT. */
 void gmp__netpoll_event(Harvest *h, int fd, uint32_t tag, uint32_t dirs, uint32_t flags);
 /* An event on one direction, whatever the reason. */

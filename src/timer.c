@@ -178,7 +178,7 @@ int gmp__timer_add(P *p, Timer *t)
 	uint32_t id = ts->free;
 	ts->free = ts->ref[id - 1].next;
 	ts->ref[id - 1].t = t;
-	store_relaxed(&t->id, id);
+	store_release(&t->id, id); /* whoever sees it sees t->when (DT-2) */
 	store_relaxed(&ts->n, ts->n + 1);
 	enqueue(p, id, t->when);
 	ounlock(&ts->lock);

@@ -29,8 +29,8 @@ struct conn {
 	int64_t request_deadline;        /* of the request that has come in part; 0: there is none */
 	struct client client;
 	struct resp_request req;
+	char small_out[1024]; /* first: it lies near the stack pointer, and is warm */
 	char small_in[1024];
-	char small_out[1024];
 };
 
 static void use_small_out(struct conn *c)
@@ -46,7 +46,7 @@ static bool flush(struct conn *c)
 	bool ok = !out->failed;
 
 	if (ok && out->len > 0)
-		ok = gmp_write_all(c->fd, out->data, out->len, gmp_now() + WRITE_TIMEOUT) == (ssize_t)out->len;
+		ok = gmp_write_all(c->fd, out->data, out->len, c->client.now + WRITE_TIMEOUT) == (ssize_t)out->len;
 	use_small_out(c);
 	return ok;
 }
@@ -57,8 +57,9 @@ static bool make_room(struct conn *c)
 	size_t need = resp_need(&c->req), cap = c->in_cap;
 
 	if (c->in_start > 0) {
-		memmove(c->in, c->in + c->in_start, c->in_len - c->in_start);
 		c->in_len -= c->in_start;
+		if (c->in_len > 0)
+			memmove(c->in, c->in + c->in_start, c->in_len);
 		c->in_start = 0;
 	}
 	if (c->in_len == 0 && need <= sizeof c->small_in && c->in != c->small_in) {
@@ -96,7 +97,7 @@ static bool fill(struct conn *c)
 		return false;
 	}
 	if (idle)
-		deadline = gmp_now() + IDLE_TIMEOUT;
+		deadline = c->client.now + IDLE_TIMEOUT;
 	else if (c->request_deadline)
 		deadline = c->request_deadline;
 	else
