@@ -145,7 +145,7 @@ static void connection(int fd, void *arg)
 	c.in_cap = sizeof c.small_in;
 	c.in_start = c.in_len = 0;
 	c.request_deadline = 0;
-	c.client = (struct client){.store = arg, .out = {.fixed = true}};
+	c.client = (struct client){.store = arg, .out = {.fixed = true}, .now = gmp_now()};
 	use_small_out(&c);
 	memset(&c.req, 0, sizeof c.req);
 
