@@ -392,7 +392,7 @@ void gmp__g_end_run(void);
 /* spawn.c */
 int gmp__newproc(G **out, const gmp_attr *attr, gmp_fn *fn, void *arg, void *pc, const void *copy, size_t size,
                  gmp_group *grp);
-bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x);
+int gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x);
 int gmp__newproc_with(gmp_fn *fn, void *arg, void *pc, void *x, void *y);
 
 /* prefetch.c */

@@ -237,6 +237,15 @@ static void conn_start(Conn *c)
 		conn_end(c, true);
 }
 
+static void conn_wake(Conn *c)
+{
+	M *m = enter();
+	int e = gmp__newproc_rt(m, idle_main, c, NULL);
+	leave(m);
+	if (e)
+		conn_end(c, true);
+}
+
 /* The caller has the turn to read that went with the hook, and gives it back. False: somebody has called gmp_close. */
 static bool give_back_turn(Conn *c)
 {
@@ -265,12 +274,18 @@ static void dispatch(void *arg)
 			(void)pass_gate(s, IO_R, GMP_FOREVER);
 			continue;
 		}
+		Conn *oldest = NULL;
 		for (Conn *next; c; c = next) {
 			next = c->next;
-			if (give_back_turn(c))
-				conn_start(c);
+			c->next = oldest;
+			oldest = c;
+		}
+		for (Conn *next; oldest; oldest = next) {
+			next = oldest->next;
+			if (give_back_turn(oldest))
+				conn_wake(oldest);
 			else
-				conn_end(c, false);
+				conn_end(oldest, false);
 		}
 	}
 	gone(s, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * spawn.c - new coroutines. They have no stack yet (GD-2, join.c) and go to the fresh queue of their spawner's P.
+ * spawn.c - new coroutines. They have no stack yet (GD-2, join.c) and go to the fresh queue of their spawner's P; those for
+ * an event to its run queue.
  *
  *   RA-1 When sched.runahead coroutines that never ran are queued on its P, a spawner queues as the second newest of them
  *        and lets the newest run: a loop of spawns then needs memory for those that are alive at once, not for all, and that
@@ -253,25 +254,28 @@ fail:
 	return e;
 }
 
-/* From inside the runtime (a timer): m holds a P. x: see gmp__newproc_with. False: the run ends, or there is no memory,
- * which is said on stderr. */
-bool gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x)
+/* From inside the runtime, for an event: a timer, a request. m holds a P. First come, first served, as if it had waited for
+ * the event: newest first would let the oldest wait while events never cease. x: see gmp__newproc_with. 0; -ECANCELED: the
+ * run ends; -ENOMEM. */
+int gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x)
 {
 	P *p = m->p;
 	if (load_relaxed(&sched.hints) & HINT_ENDING)
-		return false;
+		return -ECANCELED;
 	G *gp = gfget(m, p);
-	if (!gp) {
-		gmp__warn("no memory for a timer's coroutine");
-		return false;
-	}
+	if (!gp)
+		return -ENOMEM;
 	gp->fn = fn;
 	gp->sg.elem = arg;
 	gp->spawnpc = (void *)fn;
 	gp->waitobj = x;
 	newid(p, gp);
-	submit_new(m, p, gp);
-	return true;
+	gstatus(gp, Gidle, Grunnable);
+	count1(&p->nspawned);
+	runq_put(&p->runq, gp);
+	if (unlikely(wake_wanted(p)))
+		gmp__wakep_hint(m, p);
+	return 0;
 }
 
 int gmp_spawn_copy(gmp_fn *fn, const void *args, size_t size)

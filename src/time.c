@@ -79,8 +79,11 @@ static void expired(void *arg)
 static void fire(M *m, void *arg, uintptr_t gen)
 {
 	gmp_timer *t = arg;
-	if (gmp__newproc_rt(m, expired, t, (void *)gen))
+	int e = gmp__newproc_rt(m, expired, t, (void *)gen);
+	if (e == 0)
 		return;
+	if (e == -ENOMEM)
+		gmp__warn("no memory for a timer's coroutine");
 	olock(&t->lock);
 	bool gone = land(t);
 	ounlock(&t->lock);
