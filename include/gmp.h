@@ -403,7 +403,7 @@ typedef struct gmp_stats {
 	uint64_t gs, gs_running, gs_runnable, gs_waiting; /* coroutines now */
 	uint64_t ms, ms_idle, ps;
 	uint64_t spawned, ended, switches, parks, readies, steals, handoffs, barriers, wakes, polls; /* since the start */
-	uint64_t timers;                           /* pending now */
+	uint64_t timers;                           /* pending now; a descriptor's may stand after the read it was for */
 	uint64_t stacks, stacks_idle, stack_bytes; /* stacks in use and free; bytes reserved */
 	uint64_t reserved[16];
 } gmp_stats;

@@ -143,6 +143,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 	memset(&sched.runq, 0, sizeof sched.runq);
 	sched.nspawned = sched.nended = sched.nbarriers = sched.nhandoffs = sched.npolls = sched.nwakes = 0;
 	sched.nforeignreadies = 0;
+	sched.nstanding = 0;
 	sched.nmspinning = sched.polling = 0;
 	sched.waitersnet = 0;
 	sched.polluntil = 0;

@@ -241,8 +241,11 @@ int gmp__fd_fresh(int fd, uint32_t flags)
 		return -ENOMEM;
 	if (users_now(pd)) /* closed behind our back while in use: that is theirs to explain */
 		return 0;
-	if (load_relaxed(&pd->flags))
+	if (load_relaxed(&pd->flags)) {
+		M *m = enter(); /* for the timer */
 		reset(pd);
+		leave(m);
+	}
 	(void)fetch_or_seqcst(&pd->flags, flags);
 	return 0;
 }

@@ -76,7 +76,7 @@ static inline bool gmp__fd_timer_covers(const FdTimer *ft, int64_t deadline)
 	return load_acquire(&ft->t.id) && load_relaxed(&ft->t.when) <= deadline;
 }
 int gmp__fd_timer_set(M *m, PollDesc *pd, FdTimer *ft, int64_t deadline);
-void gmp__fd_timer_off(PollDesc *pd); /* DT-5 */
+void gmp__fd_timer_off(PollDesc *pd);
 /* Until poll(2) says so. The ready ones of dirs, or as above. */
 int gmp__fd_wait_level(PollDesc *pd, uint32_t dirs, int64_t deadline);
 

@@ -50,8 +50,7 @@ PollDesc *gmp__netpoll_desc(int fd)
 
 void gmp__netpoll_settle(PollDesc *pd, int dir, uintptr_t old)
 {
-	if (cas_acqrel(&pd->word[dir], &old, (uintptr_t)IO_NIL))
-		return;
+	(void)cas_acqrel(&pd->word[dir], &old, (uintptr_t)IO_NIL);
 	lockbyte(&pd->evlock);
 	unlockbyte(&pd->evlock);
 }
@@ -125,6 +124,8 @@ static void disarm_all(bool forked)
 			PollDesc *pd = &c[k];
 			if (pd->flags & (PD_INR | PD_INW))
 				(void)fetch_and_seqcst(&pd->flags, ~(uint32_t)(PD_INR | PD_INW));
+			if (forked && gmp__netpoll_timer(pd)->t.id) /* pending in the parent */
+				gmp__netpoll_timer(pd)->t.id = 0;
 			if (!forked || !(pd->users || pd->word[IO_R] || pd->word[IO_W] || pd->lock || pd->evlock))
 				continue;
 			/* The parent's coroutines do not exist here. */

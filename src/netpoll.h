@@ -8,9 +8,9 @@
  *        always by read-modify-write: so an event is either seen by the waiter before it parks, or finds the waiter.
  *   NP-2 Taking a G out of a word does not yet give the right to ready it: claim() of the wait's sequence, kept in
  *        seq[], does (PK-2). Timers and cancellation claim too and leave the word alone: the G cleans up after itself.
- *   NP-3 Word, sequence and claim are read together under evlock by whoever takes a G out; a G that ended its wait by
- *        other means and finds its word changed passes through evlock before it goes on (settle). So seq[] is that of
- *        the G that was found, and no late event hits a later wait.
+ *   NP-3 Word, sequence and claim are read together under evlock by whoever finds a G there; a G that was in a word passes
+ *        through evlock before it goes on (settle). So seq[] is that of the G that was found, and no late event hits a
+ *        later wait.
  *   NP-4 Who won the claim passes through the G's parklock, which the G holds until its registers are saved (PK-3).
  *   NP-5 Events may be spurious (stale ones of a closed descriptor are mostly kept off by the tag): whoever is woken
  *        tries its system call again.

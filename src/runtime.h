@@ -352,6 +352,7 @@ struct Sched {
 	Note donenote;       /* gmp_stop waits here */
 	uint32_t coarse_ms;  /* clock of sysmon and of visits to g0, for ages */
 	int32_t nhold;       /* gmp_hold */
+	int32_t nstanding;   /* pending timers of descriptors (DT-6, net_timer.c) */
 	int32_t nforeign;    /* foreign threads that took part in this run and are alive */
 	uint64_t nbarriers, nhandoffs, npolls, nwakes, nforeignreadies;
 
@@ -482,6 +483,7 @@ int gmp__timer_add(P *p, Timer *t);          /* 0 or -ENOMEM */
 bool gmp__timer_remove(Timer *t);            /* true: it was pending */
 Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy);
 int64_t gmp__timers_min(void);
+bool gmp__timers_wake(void);
 void gmp__timers_clear(P *p);
 
 /* cancel.c */

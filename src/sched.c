@@ -240,7 +240,7 @@ static void checkdone(uint32_t self)
 		return;
 	}
 	if (sched.embedded || load_seqcst(&sched.waitersnet) || load_seqcst(&sched.nhold) > 0 ||
-	        load_seqcst(&sched.nforeign) > 0 || gmp__timers_min() != INT64_MAX)
+	        load_seqcst(&sched.nforeign) > 0 || gmp__timers_wake())
 		return;
 	sched.deadlocked = 1;
 	gmp__deadlock_report();

@@ -263,6 +263,16 @@ void gmp__timers_clear(P *p)
 	store_release(&ts->minwhen, INT64_MAX);
 }
 
+/* Is there a timer for which somebody, or something, waits? All Ms are idle, and nobody waits for the network (DT-6). */
+bool gmp__timers_wake(void)
+{
+	int64_t pending = 0;
+	int n = load_acquire(&sched.nallp);
+	for (int i = 0; i < n; i++)
+		pending += load_relaxed(&sched.allp[i]->timers.n);
+	return pending > load_seqcst(&sched.nstanding);
+}
+
 /* The earliest deadline of all Ps; INT64_MAX: none. May be early, never late (TM-1). */
 int64_t gmp__timers_min(void)
 {
