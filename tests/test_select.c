@@ -84,7 +84,9 @@ static void the_choice_is_uniform(void **state)
 		double chi = 0, want = (double)DRAWS / WAYS;
 		for (int i = 0; i < WAYS; i++)
 			chi += ((double)hits[i] - want) * ((double)hits[i] - want) / want;
-		check(chi < 24.3); /* 7 degrees of freedom, p = 0.001 */
+		/* 7 degrees of freedom: p = 0.001. With two Ps it is chance how many numbers thieves have drawn before, so another
+		 * sequence is looked at each time, and once in a thousand is too often: p = 1e-10. */
+		check(chi < (procs == 1 ? 24.3 : 60.0));
 	}
 }
 
