@@ -347,7 +347,7 @@ static P *p_new(int id)
 	p->id = id;
 	store_relaxed(&p->status, (uint32_t)Pdead);
 	p->timers.minwhen = INT64_MAX;
-	p->rand = sched.seed + (uint64_t)id * 0x9e3779b97f4a7c15u;
+	p->rand = gmp__p_seed(id);
 	return p;
 }
 

@@ -363,11 +363,13 @@ struct Sched {
 	int64_t starttime;
 	gmp_config cfg;
 	sigset_t sigmask;  /* of who started the run: what coroutines run under, and programs that they start inherit */
-	uint64_t seed;
+	uint64_t seed;     /* of this run */
 };
 
 extern hidden Sched gmp__sched;
 #define sched gmp__sched
+
+static inline uint64_t gmp__p_seed(int id) { return sched.seed + (uint64_t)id * 0x9e3779b97f4a7c15u; }
 
 /* ---- who calls what across files; each group under the file that defines it --------------------------------------- */
 
