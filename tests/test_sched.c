@@ -193,14 +193,15 @@ static void joiner_of_other(void *arg)
 	count_one(NULL);
 }
 
-static gmp_g *self;
+static gmp_g *_Atomic self;
 static void join_self(void *arg)
 {
 	(void)arg;
-	while (!self)
+	gmp_g *g;
+	while (!(g = atomic_load(&self))) /* another P may run this before the spawner goes on */
 		gmp_yield();
-	check_int(gmp_join(self), -EDEADLK);
-	check_int(gmp_join_until(self, GMP_FOREVER), -EDEADLK);
+	check_int(gmp_join(g), -EDEADLK);
+	check_int(gmp_join_until(g, GMP_FOREVER), -EDEADLK);
 }
 
 static void sleeps_long(void *arg)
@@ -236,9 +237,9 @@ static void join_rules(void *arg)
 	check_int(gmp_cancel(g), 0);
 	check_int(gmp_join(j), 0);
 	/* itself */
-	self = NULL;
+	atomic_store(&self, NULL);
 	check_int(gmp_spawn_attr(&g, NULL, join_self, NULL), 0);
-	self = g;
+	atomic_store(&self, g);
 	check_int(gmp_join(g), 0);
 	/* detach before and after the end */
 	check_int(gmp_spawn_attr(&g, NULL, sleeps_long, NULL), 0);
