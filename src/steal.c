@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT
  * steal.c - work for an M that has none, from other Ps: what is worth taking, asking for it, taking it by force, and what
  * the last theft has taught. How a P is stopped for it stands in p.c, who is woken to search in sched.c (WK-4). What a thief
- * reads of a P that it has not stopped are hints. */
+ * reads of a P that it has not stopped are hints.
+ *
+ *   RQ-1 A P's stealreq is 0, or 1 + the id of the P that asks. A thief sets it from 0 and, when its search is over, takes back
+ *        what is its own, by compare-and-swap both. The owner clears it inside the runtime, and answers.
+ *   RQ-2 Nobody waits for the answer. It goes to the global queue, as work that is submitted: the thief finds it there, or
+ *        has found other work, or sleeps, and then WK-1 and WK-3 hold.
+ *   RQ-3 It is half of each queue, rounded up, the oldest, if at least two wait: a lone G runs sooner where it is. */
 #include "proc.h"
 #include "timer.h"
 
 enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 16383 };
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
-static const int64_t REQUEST_NS = 5 * 1000;       /* how long a polite thief waits for an answer */
+static const int64_t REQUEST_NS = 5 * 1000;       /* a thief who searches no longer than that does not ask */
 static const int64_t STEAL_COST_NS = 5 * 1000;    /* a theft; Gs that their P reaches sooner are left to it */
 static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that changes P */
 static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
@@ -31,32 +37,46 @@ static uint32_t take_half(RunQ *dst, RunQ *src, uint32_t max)
 	return k;
 }
 
-/* An owner answers a polite thief: half of what waits goes to the global queue. */
+/* An owner answers a polite thief: RQ-1..3. */
 void gmp__serve_request(P *p)
 {
-	if (load_relaxed(&p->stealreq) == 0)
+	if (likely(load_relaxed(&p->stealreq) == 0))
 		return;
+	store_relaxed(&p->stealreq, 0u);
 	RunQ r = {{NULL, NULL}, 0};
 	if (p->runq.n + p->fresh.n > 1) {
 		take_half(&r, &p->fresh, STEAL_MAX);
 		take_half(&r, &p->runq, STEAL_MAX);
 	}
-	if (r.n) {
-		lock(&sched.lock);
-		runq_append(&sched.runq, &r);
-		unlock(&sched.lock);
-	}
-	store_release(&p->stealreq, 0u);
+	if (r.n == 0)
+		return;
+	lock(&sched.lock);
+	runq_append(&sched.runq, &r);
+	unlock(&sched.lock);
+	gmp__wakep(); /* RQ-2 */
 }
 
-static void ask(P *p, P *victim)
+/* False: somebody else has asked before. */
+static bool ask(P *p, P *victim)
 {
 	uint32_t none = 0;
 	if (!cas_acqrel(&victim->stealreq, &none, (uint32_t)p->id + 1))
-		return;
+		return false;
 	M *vm = load_acquire(&victim->m);
 	if (vm)
 		(void)fetch_or_seqcst(&vm->revoke, RV_ATTN);
+	return true;
+}
+
+/* The search is over: who has not answered yet need not (RQ-1). */
+static void withdraw(const P *p)
+{
+	int n = load_relaxed(&sched.nallp);
+	for (int i = 0; i < n; i++) {
+		uint32_t mine = (uint32_t)p->id + 1, *req = &sched.allp[i]->stealreq;
+		if (load_relaxed(req) == mine)
+			(void)cas_acqrel(req, &mine, 0u);
+	}
 }
 
 /* What a thief wants of a victim. */
@@ -139,20 +159,10 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool last, 
 	return l;
 }
 
-/* Looks at the other Ps for a while. The P is empty. *searched: it did. */
-G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
+/* Looks at the other Ps for a while. The P is empty. *asked: some P was asked for work. */
+static G *search(M *m, P *p, int64_t now, bool *asked)
 {
 	int n = load_relaxed(&sched.procs);
-	*searched = false;
-	judge_theft(p, now);
-	if (!m->spinning) {
-		/* At most half of the busy Ps search: more would only get into each other's way. */
-		uint32_t busy = (uint32_t)n - load_relaxed(&sched.npidle);
-		if (2 * load_relaxed(&sched.nmspinning) >= busy)
-			return NULL;
-		gmp__spin_begin(m);
-	}
-	*searched = true;
 	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0), before = now;
 	uint64_t seen[16]; /* ticks of each P at the last pass; of more Ps than that, some look busier: no harm */
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
@@ -178,8 +188,10 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 			Loot want = loot(p, v, ticks, first ? 0 : now - before, last, now);
 			if (!want.fresh && !want.runq && !want.runnext)
 				continue;
-			if (gmp__debug.request && ticks && now + REQUEST_NS < end) {
-				ask(p, v); /* it will answer soon */
+			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us.
+			 * Whether v does is not known at first. */
+			if (gmp__debug.request && (first || ticks) && now + REQUEST_NS < end) {
+				*asked |= ask(p, v);
 				continue;
 			}
 			G *gp = steal_from(p, v, want, now);
@@ -198,6 +210,26 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 		before = now;
 		now = gmp__look_at_clock(p);
 	}
+}
+
+/* The P is empty. *searched: other Ps were looked at. */
+G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
+{
+	*searched = false;
+	judge_theft(p, now);
+	if (!m->spinning) {
+		/* At most half of the busy Ps search: more would only get into each other's way. */
+		uint32_t busy = (uint32_t)load_relaxed(&sched.procs) - load_relaxed(&sched.npidle);
+		if (2 * load_relaxed(&sched.nmspinning) >= busy)
+			return NULL;
+		gmp__spin_begin(m);
+	}
+	*searched = true;
+	bool asked = false;
+	G *gp = search(m, p, now, &asked);
+	if (asked)
+		withdraw(p);
+	return gp;
 }
 
 /* WK-4: a search was in vain. */
