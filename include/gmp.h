@@ -143,7 +143,8 @@ void gmp_yield(void);
 /* Yields only when asked to (time slice over while others wait): a load and a branch. For long loops. Any thread. */
 void gmp_checkpoint(void);
 
-/* 0; -ECANCELED. ns <= 0 or a passed deadline returns 0 at once. Any thread. */
+/* 0; -ECANCELED. ns <= 0 or a passed deadline returns 0 at once. Any thread. Never early; where 40 and more deadlines come each
+ * millisecond and the CPUs are idle, up to 0.2 ms later than else, since one wake-up serves several (timers, too). */
 int gmp_sleep(int64_t ns);
 int gmp_sleep_until(int64_t deadline);
 

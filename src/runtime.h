@@ -179,6 +179,7 @@ typedef struct Timers {
 	uint32_t lists;    /* bit i: list[i] is not empty */
 	struct { uint32_t head, tail; } list[TIMER_LISTS]; /* ids; each ascends in `when` */
 	int64_t minwhen;   /* of all, or INT64_MAX; written under lock, read by anyone */
+	uint64_t npopped;  /* so many were due; written under lock, read by anyone */
 } Timers;
 
 /* ---- P ----------------------------------------------------------------------------------------------------------- */
@@ -346,6 +347,8 @@ struct Sched {
 	uint32_t waitersnet; /* Gs parked in the network poller */
 	uint32_t polling;    /* 1: an M blocks in netpoll */
 	int64_t polluntil;   /* its deadline */
+	uint64_t pollpopped; /* TM-7: timers that had been due when an M last began to poll, and when that was; of who polls */
+	int64_t pollbegun;
 	int64_t lastpoll;    /* when the network was last looked at */
 	uint32_t sysmonsleep; /* 1: deep asleep */
 	Note sysmonnote;

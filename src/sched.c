@@ -28,6 +28,9 @@ enum { FRESH_SHARE = 16, FRESH_ROUND = 50 }; /* FQ-2 */
  * drains, 400 Gs that sysmon had found ready in the network waited for a third of a second. */
 enum { GLOBRUNQ_SHARE = 32 };
 static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
+/* TM-7: a wake-up serves this many timers on average, or they do not gather. */
+enum { COALESCE_DUE = 8 };
+static const int64_t COALESCE_NS = 200 * 1000;
 static const int64_t NETPOLL_BUSY_NS = 50 * 1000; /* busy Ps look at the network this often at most */
 
 void gmp__badstatus(G *gp, int from, int to)
@@ -251,6 +254,18 @@ void gmp__checkdone(void) { checkdone(0); }
 
 /* ---- looking for work -------------------------------------------------------------------------------------------- */
 
+/* TM-7. How long the sleep shall last at least. Of who polls. */
+static int64_t gather(int64_t now)
+{
+	uint64_t popped = 0;
+	for (int i = 0, n = load_acquire(&sched.nallp); i < n; i++)
+		popped += load_relaxed(&sched.allp[i]->timers.npopped);
+	int64_t due = (int64_t)(popped - sched.pollpopped), dt = now - sched.pollbegun;
+	sched.pollpopped = popped;
+	sched.pollbegun = now;
+	return due >= COALESCE_DUE && due * COALESCE_NS >= COALESCE_DUE * dt ? COALESCE_NS : 0;
+}
+
 /* Blocks in the network poller until the next timer, if there is cause to and nobody else does. The M has no P. True:
  * look again (it may have a P now). */
 static bool idle_poll(M *m)
@@ -274,8 +289,11 @@ static bool idle_poll(M *m)
 	uint32_t n = 0;
 	if (!load_acquire(&sched.done)) {
 		int64_t wait = -1;
-		if (until != INT64_MAX)
-			wait = max_i64(0, until - gmp__os_now());
+		if (until != INT64_MAX) {
+			int64_t now = gmp__os_now();
+			wait = max_i64(until - now, gather(now));
+			wait = max_i64(wait, 0);
+		}
 		n = gmp__netpoll(&q, wait);
 		fetch_add_relaxed(&sched.npolls, 1);
 	}

@@ -6,8 +6,8 @@
  *   SM-1 A P is retaken if one dispatch has lasted a time slice while something waits and no P is idle; earlier, if its
  *        thread sleeps in the kernel and has used (nearly) no CPU time meanwhile: then it is blocked.
  *   SM-2 It sleeps 20 us while something happens, up to 5 ms while nothing does (2 ms while a timer will be due in 10 ms, or
- *        some Ps are idle and some not: WK-4), and without limit (but for the ageing of stacks) while all Ps have been idle for 20 ms;
- *        acquirep wakes it then.
+ *        some Ps are idle and some not: WK-4), and without limit (but for the ageing of stacks) when no P has had an owner for
+ *        20 ms; acquirep wakes it then.
  *   SM-4 Ms ask the kernel for short slices, those who lost their P while they computed for the usual ones: so the M that
  *        wakes up for a socket or a timer gets the CPU from them at once, not at the next tick. Each has its share.
  *   SM-3 Work that waits at a P that does switch, though not often enough, is announced to an idle P (WK-4). */
@@ -82,6 +82,7 @@ typedef struct Seen {
 	bool did;     /* something was done */
 	bool stands;  /* some M has not switched since the last look, so it may miss a timer or the network */
 	int64_t next; /* when to look again at the latest, for the sake of those who wait for a P */
+	uint64_t progress; /* of all Ps */
 } Seen;
 
 /* One look at every P. */
@@ -95,7 +96,9 @@ static Seen look(int64_t now)
 		P *p = sched.allp[i];
 		M *m = load_acquire(&p->m);
 		uint64_t tick = progress(p);
-		if (!m || tick != p->sysmontick || p->sysmonwhen == 0) {
+		r.progress += tick;
+		/* On g0 it looks at everything itself, and keeps its P (PO-9). */
+		if (!m || !load_relaxed(&m->curg) || tick != p->sysmontick || p->sysmonwhen == 0) {
 			if (m && p->sysmonwhen && load_relaxed(&sched.npidle) > 0 && load_relaxed(&sched.nmspinning) == 0 &&
 			        gmp__worth_waking(p, tick - p->sysmontick, now - p->sysmonwhen))
 				gmp__wakep(); /* SM-3; no cause to come back soon */
@@ -156,6 +159,7 @@ static void *sysmon(void *arg)
 	(void)gmp__os_thread_slice(gmp__os_gettid(), M_SLICE_NS);
 	int64_t delay = DELAY_MIN, idlesince = 0, traced = gmp__os_now(), ages = 0;
 	int quiet = 0;
+	uint64_t progressed = 0;
 	Seen seen = {.next = INT64_MAX};
 	while (!load_acquire(&stop)) {
 		int64_t now = gmp__os_now();
@@ -172,7 +176,7 @@ static void *sysmon(void *arg)
 			if (seen.stands && due < until)
 				until = max_i64(due, now + DELAY_MIN);
 			until = min_i64(until, seen.next);
-		} else if (idlesince == 0) {
+		} else if (idlesince == 0 || seen.progress != progressed) { /* not idle all the time */
 			idlesince = now;
 		} else if (now - idlesince > DEEP_AFTER_NS) {
 			until = gmp__debug.schedtrace ? min_i64(ages, traced + gmp__debug.schedtrace * 1000000) : ages;
@@ -180,11 +184,12 @@ static void *sysmon(void *arg)
 			if (load_seqcst(&sched.npidle) != (uint32_t)load_relaxed(&sched.procs))
 				until = now; /* somebody has just begun to run, and did not see sysmonsleep */
 		}
+		progressed = seen.progress;
 		(void)gmp__notesleep(&sched.sysmonnote, until);
-		if (load_relaxed(&sched.sysmonsleep)) {
+		if (load_relaxed(&sched.sysmonsleep)) { /* most often for a moment's work: it backs off at once */
 			store_seqcst(&sched.sysmonsleep, 0u);
 			delay = DELAY_MIN;
-			quiet = 0;
+			quiet = QUIET_ROUNDS;
 		}
 		now = gmp__os_now();
 		store_relaxed(&sched.coarse_ms, (uint32_t)(now / 1000000));

@@ -232,6 +232,39 @@ static void many_sleep_at_once(void **state)
 	run_on(2, many_sleepers, NULL);
 }
 
+/* TM-7: 100 deadlines a millisecond, for 100 ms. A poll for each 50 us that a kernel makes of them would be 1100 and more. */
+enum { THICK = 10000, THICK_NS = 10 * 1000, THICK_POLLS = 100 * 1000 / 200 + 250 };
+
+static void wakes_thickly(void *arg)
+{
+	check_int(gmp_sleep_until(*(int64_t *)arg), 0);
+	check(gmp_now() >= *(int64_t *)arg);
+}
+
+static void thick_deadlines(void *arg)
+{
+	static int64_t deadlines[THICK];
+	gmp_waitgroup wg = {0};
+	gmp_stats before, after;
+	(void)arg;
+	int64_t start = gmp_now() + 50 * GMP_MSEC * test_scale();
+	for (int i = 0; i < THICK; i++) {
+		deadlines[i] = start + (int64_t)i * THICK_NS;
+		check_int(gmp_waitgroup_spawn(&wg, wakes_thickly, &deadlines[i]), 0);
+	}
+	gmp_yield();
+	gmp_stats_read(&before);
+	check_int(gmp_waitgroup_wait(&wg), 0);
+	gmp_stats_read(&after);
+	check(after.polls - before.polls <= THICK_POLLS);
+}
+
+static void deadlines_that_come_thick_are_gathered(void **state)
+{
+	(void)state;
+	run_on(1, thick_deadlines, NULL);
+}
+
 /* ---- timers: start, stop, reset ------------------------------------------------------------------------------------ */
 
 typedef struct Shot {
@@ -847,6 +880,7 @@ int main(void)
 		cmocka_unit_test(timers_come_in_their_order),
 		cmocka_unit_test(a_sleep_is_not_short_and_can_be_cancelled),
 		cmocka_unit_test(many_sleep_at_once),
+		cmocka_unit_test(deadlines_that_come_thick_are_gathered),
 		cmocka_unit_test(a_timer_starts_stops_and_starts_anew),
 		cmocka_unit_test(a_periodic_timer_repeats),
 		cmocka_unit_test(nothing_fires_after_a_stop),
