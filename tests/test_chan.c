@@ -150,7 +150,7 @@ static void first_come(void *arg)
 static void waiters_are_served_in_order(void **state)
 {
 	(void)state;
-	run_on(1, first_come, NULL);
+	run_alone(first_come, NULL);
 }
 
 /* ---- close wakes everybody ---------------------------------------------------------------------------------------- */
@@ -399,6 +399,7 @@ static void free_with_waiter_main(void *arg)
 static void run_free_with_waiter(void *arg)
 {
 	gmp_config cfg = {.procs = 1};
+	no_sysmon();
 	gmp_run(free_with_waiter_main, arg, &cfg);
 }
 

@@ -185,7 +185,7 @@ static void dumps(void *arg)
 		snprintf(name, sizeof name, "w%d%s", (int)i, until ? "until" : "");
 		gmp_attr a = {.name = name};
 		check_int(gmp_spawn_attr(&g[i], &a, waits, (void *)(i + (until ? KINDS : 0))), 0);
-		gmp_yield(); /* one P: it waits now */
+		gmp_yield(); /* alone: it waits now */
 	}
 	FILE *f = tmpfile();
 	check(f);
@@ -210,9 +210,9 @@ static void a_dump_names_what_is_waited_for(void **state)
 {
 	(void)state;
 	bool until = false;
-	run_on(1, dumps, &until);
+	run_alone(dumps, &until);
 	until = true;
-	run_on(1, dumps, &until);
+	run_alone(dumps, &until);
 }
 
 /* ---- the deadlock report ----------------------------------------------------------------------------------------------- */
@@ -247,6 +247,7 @@ static void deadlock(void *arg)
 static void run_deadlock(void *arg)
 {
 	(void)arg;
+	no_sysmon();
 	_exit(gmp_run(deadlock, NULL, &(gmp_config){.procs = 1}) == -EDEADLK ? 42 : 1);
 }
 

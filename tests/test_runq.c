@@ -72,7 +72,7 @@ static void fresh_main(void *arg)
 	busy_end(&wg);
 	check(n < 20 * NEW);
 }
-static void fresh_ones_get_their_share(void **state) { (void)state, run_on(1, fresh_main, NULL); }
+static void fresh_ones_get_their_share(void **state) { (void)state, run_alone(fresh_main, NULL); }
 
 static void *foreign_spawner(void *arg)
 {
@@ -89,13 +89,13 @@ static void global_main(void *arg)
 	gmp_waitgroup wg = {0};
 	pthread_t t;
 	busy_begin(&wg);
-	check_int(pthread_create(&t, NULL, foreign_spawner, NULL), 0); /* while this one has the P, for a moment at least */
+	check_int(pthread_create(&t, NULL, foreign_spawner, NULL), 0); /* while this one has the P */
 	check_int(pthread_join(t, NULL), 0);
 	unsigned n = until_all_have_begun();
 	busy_end(&wg);
 	check(n < 20 * NEW);
 }
-static void the_global_queue_gets_its_share(void **state) { (void)state, run_on(1, global_main, NULL); }
+static void the_global_queue_gets_its_share(void **state) { (void)state, run_alone(global_main, NULL); }
 
 enum { NODES = 400, LEAVES = 5 };
 static atomic_uint nodes, most_nodes;
@@ -108,7 +108,7 @@ static void node(void *arg)
 	gmp_waitgroup wg = {0};
 	unsigned n = atomic_fetch_add(&nodes, 1) + 1;
 	if (n > atomic_load(&most_nodes))
-		atomic_store(&most_nodes, n); /* one P */
+		atomic_store(&most_nodes, n); /* alone */
 	for (int i = 0; i < LEAVES; i++)
 		check_int(gmp_waitgroup_spawn(&wg, leaf, NULL), 0);
 	check_int(gmp_waitgroup_wait(&wg), 0);
@@ -136,7 +136,7 @@ static void wide_trees_are_depth_first(void **state)
 	/* The slice is what FQ-1 goes by, and so how fast the machine is. */
 	snprintf(now, sizeof now, "%s%srunahead=50,slice=100000000", before, was ? "," : "");
 	setenv("GMP_DEBUG", now, 1);
-	run_on(1, wide_main, NULL);
+	run_alone(wide_main, NULL);
 	if (was)
 		setenv("GMP_DEBUG", before, 1);
 	else

@@ -309,7 +309,7 @@ static void yield_lets_all_run(void *arg)
 static void yield_runs_every_other_coroutine_first(void **state)
 {
 	(void)state;
-	run_on(1, yield_lets_all_run, NULL);
+	run_alone(yield_lets_all_run, NULL);
 }
 
 static atomic_int stop;

@@ -41,10 +41,10 @@ static void the_last_one_readied_is_next_or_not(void **state)
 {
 	(void)state;
 	int first = 1;
-	run_on(1, readies, &first);
+	run_alone(readies, &first);
 	debug("runnext=0");
 	first = 0;
-	run_on(1, readies, &first);
+	run_alone(readies, &first);
 	debug(NULL);
 }
 

@@ -8,7 +8,7 @@
 
 #define MSEC INT64_C(1000000)
 
-/* On one P: everybody else runs until it waits. */
+/* Under run_alone: everybody else runs until it waits. */
 static void settle(void)
 {
 	for (int i = 0; i < 4; i++)
@@ -43,10 +43,11 @@ static void signals(void *arg)
 {
 	(void)arg;
 	Box b = {.woken = 0};
+	gmp_waitgroup ended = {0}; /* who has been counted as woken still owes b its unlock */
 	gmp_cond_signal(&b.c); /* nobody waits: lost */
 	gmp_cond_broadcast(&b.c);
 	for (int i = 0; i < 6; i++)
-		check_int(gmp_spawn(waiter, &b), 0);
+		check_int(gmp_waitgroup_spawn(&ended, waiter, &b), 0);
 	settle();
 	check_int(b.waiting, 6);
 	check_int(b.woken, 0);
@@ -60,6 +61,7 @@ static void signals(void *arg)
 	settle();
 	settle();
 	check_int(b.woken, 6);
+	check_int(gmp_waitgroup_wait(&ended), 0);
 	gmp_cond want = {0};
 	check(memcmp(&b.c, &want, sizeof want) == 0 && memcmp(&zero, &want, sizeof want) == 0);
 }
@@ -67,7 +69,7 @@ static void signals(void *arg)
 static void a_signal_wakes_one_a_broadcast_all(void **state)
 {
 	(void)state;
-	run_on(1, signals, NULL);
+	run_alone(signals, NULL);
 }
 
 /* Under the mutex: the woken one waits for it. */
@@ -75,8 +77,9 @@ static void signals_under_the_mutex(void *arg)
 {
 	(void)arg;
 	Box b = {.woken = 0};
+	gmp_waitgroup ended = {0};
 	for (int i = 0; i < 4; i++)
-		check_int(gmp_spawn(waiter, &b), 0);
+		check_int(gmp_waitgroup_spawn(&ended, waiter, &b), 0);
 	settle();
 	check_int(gmp_mutex_lock(&b.mu), 0);
 	gmp_cond_signal(&b.c);
@@ -89,12 +92,13 @@ static void signals_under_the_mutex(void *arg)
 	gmp_cond_broadcast(&b.c);
 	settle();
 	check_int(b.woken, 4);
+	check_int(gmp_waitgroup_wait(&ended), 0);
 }
 
 static void the_woken_one_waits_for_the_mutex(void **state)
 {
 	(void)state;
-	run_on(1, signals_under_the_mutex, NULL);
+	run_alone(signals_under_the_mutex, NULL);
 }
 
 /* ---- a bounded queue --------------------------------------------------------------------------------------------- */
@@ -291,7 +295,7 @@ static void cancel_before(void *arg)
 static void cancellation_does_not_undo_a_signal(void **state)
 {
 	(void)state;
-	run_on(1, cancel_twice, NULL);
+	run_alone(cancel_twice, NULL);
 	run_on_all(cancel_before, NULL);
 }
 

@@ -104,7 +104,7 @@ static void a_wait_without_memory_waits_for_nothing(void **state)
 {
 	(void)state;
 	for (int kind = 0; kind <= 6; kind++)
-		run_on(1, waits, &kind);
+		run_alone(waits, &kind);
 }
 
 /* ---- spawn, values ----------------------------------------------------------------------------------------------- */

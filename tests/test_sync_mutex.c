@@ -9,7 +9,7 @@
 
 #define MSEC INT64_C(1000000)
 
-/* On one P: everybody else runs until it waits. */
+/* Under run_alone: everybody else runs until it waits. */
 static void settle(void)
 {
 	for (int i = 0; i < 4; i++)
@@ -138,10 +138,12 @@ static void order(void *arg)
 {
 	(void)arg;
 	Order o = {.n = 0};
+	OrderArg a[8];
+	gmp_waitgroup ended = {0}; /* the last one owes o its unlock when all have been seen */
 	check_int(gmp_mutex_lock(&o.mu), 0);
 	for (int i = 0; i < 8; i++) {
-		OrderArg a = {&o, i};
-		check_int(gmp_spawn_copy(queue_up, &a, sizeof a), 0);
+		a[i] = (OrderArg){&o, i};
+		check_int(gmp_waitgroup_spawn(&ended, queue_up, &a[i]), 0);
 		settle();
 	}
 	check_int(o.n, 0);
@@ -151,12 +153,13 @@ static void order(void *arg)
 	check_int(o.n, 8);
 	for (int i = 0; i < 8; i++)
 		check_int(o.seen[i], i);
+	check_int(gmp_waitgroup_wait(&ended), 0);
 }
 
 static void waiters_go_first_come_first_served(void **state)
 {
 	(void)state;
-	run_on(1, order, NULL);
+	run_alone(order, NULL);
 }
 
 static void spin_for(int64_t ns)
@@ -343,7 +346,7 @@ static void pass_on(void *arg)
 static void a_cancelled_waiter_passes_its_wakeup_on(void **state)
 {
 	(void)state;
-	run_on(1, pass_on, NULL);
+	run_alone(pass_on, NULL);
 }
 
 /* ---- foreign threads --------------------------------------------------------------------------------------------- */

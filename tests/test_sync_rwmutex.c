@@ -8,7 +8,7 @@
 
 #define MSEC INT64_C(1000000)
 
-/* On one P: everybody else runs until it waits. */
+/* Under run_alone: everybody else runs until it waits. */
 static void settle(void)
 {
 	for (int i = 0; i < 4; i++)
@@ -182,9 +182,10 @@ static void order(void *arg)
 	(void)arg;
 	Log o = {.deadline = GMP_FOREVER};
 	const char *who = "WRRWR";
+	gmp_waitgroup ended = {0}; /* the last one owes o its unlock when the text is complete */
 	check_int(gmp_rwmutex_rlock(&o.l), 0);
 	for (; *who; who++) {
-		check_int(gmp_spawn(*who == 'W' ? log_writer : log_reader, &o), 0);
+		check_int(gmp_waitgroup_spawn(&ended, *who == 'W' ? log_writer : log_reader, &o), 0);
 		settle();
 	}
 	check_int(gmp_rwmutex_tryrlock(&o.l), -EAGAIN); /* a writer waits */
@@ -193,12 +194,13 @@ static void order(void *arg)
 	for (int i = 0; i < 20; i++)
 		gmp_yield();
 	check(strcmp(o.text, "W,rrr...W,") == 0);
+	check_int(gmp_waitgroup_wait(&ended), 0);
 }
 
 static void readers_that_waited_go_before_the_next_writer(void **state)
 {
 	(void)state;
-	run_on(1, order, NULL);
+	run_alone(order, NULL);
 }
 
 /* The writer that held readers back gives up while another reader is still inside: they go in at once. */
@@ -230,8 +232,8 @@ static void impatient_writer(void *arg)
 static void a_writer_that_gives_up_lets_readers_pass(void **state)
 {
 	(void)state;
-	run_on(1, impatient_writer, NULL);
-	run_on(1, impatient_writer, "cancel");
+	run_alone(impatient_writer, NULL);
+	run_alone(impatient_writer, "cancel");
 }
 
 static void cancelled_reader(void *arg)

@@ -9,7 +9,7 @@
 
 #define MSEC INT64_C(1000000)
 
-/* On one P: everybody else runs until it waits. */
+/* Under run_alone: everybody else runs until it waits. */
 static void settle(void)
 {
 	for (int i = 0; i < 4; i++)
@@ -141,7 +141,7 @@ static void order(void *arg)
 static void waiters_go_first_come_first_served(void **state)
 {
 	(void)state;
-	run_on(1, order, NULL);
+	run_alone(order, NULL);
 }
 
 static void giving_up(void *arg)

@@ -9,7 +9,7 @@
 
 #define MSEC INT64_C(1000000)
 
-/* On one P: everybody else runs until it waits. */
+/* Under run_alone: everybody else runs until it waits. */
 static void settle(void)
 {
 	for (int i = 0; i < 4; i++)
@@ -122,7 +122,7 @@ static void waiting_thread(void *arg)
 static void zero_wakes_every_waiter(void **state)
 {
 	(void)state;
-	run_on(1, many_waiters, NULL);
+	run_alone(many_waiters, NULL);
 	run_on_all(waiting_thread, NULL);
 }
 

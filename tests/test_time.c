@@ -364,7 +364,7 @@ static void a_periodic_timer_repeats(void **state)
 
 /* ---- no stale expiry (TI-1) ---------------------------------------------------------------------------------------- */
 
-/* One P: the timer and the sleep are due at the same look, the sleeper runs first. */
+/* Alone: the timer and the sleep are due at the same look, the sleeper runs first. */
 static void stop_in_between(void *arg)
 {
 	int64_t period = *(int64_t *)arg;
@@ -398,9 +398,9 @@ static void nothing_fires_after_a_stop(void **state)
 {
 	(void)state;
 	int64_t period = 0;
-	run_on(1, stop_in_between, &period);
+	run_alone(stop_in_between, &period);
 	period = 10 * GMP_MSEC;
-	run_on(1, stop_in_between, &period);
+	run_alone(stop_in_between, &period);
 }
 
 /* Several coroutines and threads start, stop and reset timers that are due just now. Each start of a one-shot ends by exactly
@@ -858,7 +858,11 @@ static void misuse_main(void *arg)
 	}
 }
 
-static void run_misuse(void *arg) { (void)gmp_run(misuse_main, arg, &(gmp_config){.procs = 1}); }
+static void run_misuse(void *arg)
+{
+	no_sysmon();
+	(void)gmp_run(misuse_main, arg, &(gmp_config){.procs = 1});
+}
 
 static void misuse_of_tickers_aborts(void **state)
 {

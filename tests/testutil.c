@@ -149,6 +149,24 @@ void run_on_all(gmp_fn *fn, void *arg)
 	run_on(2 * n, fn, arg);
 }
 
+void no_sysmon(void)
+{
+	const char *was = getenv("GMP_DEBUG");
+	char now[300];
+	check((size_t)snprintf(now, sizeof now, "%s%ssysmon=0", was ? was : "", was ? "," : "") < sizeof now);
+	check_int(setenv("GMP_DEBUG", now, 1), 0);
+}
+
+void run_alone(gmp_fn *fn, void *arg)
+{
+	const char *e = getenv("GMP_DEBUG");
+	char *was = e ? strdup(e) : NULL;
+	no_sysmon();
+	run_on(1, fn, arg);
+	check_int(was ? setenv("GMP_DEBUG", was, 1) : unsetenv("GMP_DEBUG"), 0);
+	free(was);
+}
+
 void until_left(uint64_t n, uint64_t waiting)
 {
 	gmp_stats s;

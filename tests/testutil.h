@@ -31,6 +31,12 @@ void test_check_int(const char *file, int line, const char *what, long long got,
 void run_on(int procs, gmp_fn *fn, void *arg);
 /* The same with procs 1, 2, ncpu, 2 * ncpu in turn. */
 void run_on_all(gmp_fn *fn, void *arg);
+/* run_on(1, ...) without sysmon, for tests in which nobody else is to run between two statements, and whose plain variables
+ * rely on that. One P alone does not see to it: when a coroutine lasts a time slice (its thread lacks a CPU, say) or sleeps in
+ * the kernel, sysmon hands its P to another thread, and it goes on beside whoever runs there. */
+void run_alone(gmp_fn *fn, void *arg);
+/* The same for what a child is to run: from now on there is no sysmon. */
+void no_sysmon(void);
 int test_ncpu(void);
 /* pthread_self is declared const, so a compiler may keep its value while the coroutine moves to another thread. */
 uintptr_t this_thread(void);
