@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -28,6 +29,24 @@ static inline int listen_tcp(void)
 {
 	int fd = gmp_listen("tcp", "127.0.0.1:0");
 	check(fd >= 0);
+	return fd;
+}
+
+/* Listens (or is bound) at a loopback address of this process, where there are others than 127.0.0.1; that and the port in a.
+ * For ports that are free for a moment: nobody else is given one there. */
+static inline int listen_apart(const char *net, char *a, size_t size)
+{
+	unsigned pid = (unsigned)getpid();
+	char host[] = "127.255.255.1", at[32];
+	snprintf(host, sizeof host, "127.%u.%u.1", 1 + pid / 256 % 255, pid % 256);
+	snprintf(at, sizeof at, "%s:0", host);
+	int fd = gmp_listen(net, at);
+	if (fd == -EADDRNOTAVAIL) {
+		strcpy(host, "127.0.0.1");
+		fd = gmp_listen(net, "127.0.0.1:0");
+	}
+	check(fd >= 0);
+	snprintf(a, size, "%s:%u", host, port_of(fd));
 	return fd;
 }
 
@@ -106,6 +125,18 @@ static inline void call_wait_fd(void *arg)
 {
 	Call *c = arg;
 	c->r = gmp_wait_fd(c->fd, c->events, c->deadline);
+}
+
+/* May so many descriptors be open? The soft limit is raised for it. */
+static inline bool may_open(rlim_t n)
+{
+	struct rlimit r;
+	check_int(getrlimit(RLIMIT_NOFILE, &r), 0);
+	if (r.rlim_cur >= n)
+		return true;
+	r.rlim_cur = r.rlim_max < n ? r.rlim_max : n;
+	check_int(setrlimit(RLIMIT_NOFILE, &r), 0);
+	return r.rlim_cur >= n;
 }
 
 static inline void fill_pattern(char *b, size_t n, unsigned seed)

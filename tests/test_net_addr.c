@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * test_net_addr.c - addresses: gmp_listen, gmp_dial, gmp_connect, gmp_getaddrinfo; many connections at once. */
 #include "nettest.h"
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 static bool have_ipv6(void)
@@ -63,10 +62,11 @@ static void networks(void **state) { (void)state, run_on_all(networks_main, NULL
 static void unix_main(void *arg)
 {
 	(void)arg;
-	char dir[] = "/tmp/gmp-net-XXXXXX", path[64], b[10];
+	char dir[] = "/tmp/gmp-net-XXXXXX", path[64], name[64], b[10];
 	check(mkdtemp(dir) != NULL);
 	snprintf(path, sizeof path, "%s/s", dir);
-	const char *paths[] = {path, "@gmp-test-abstract"};
+	snprintf(name, sizeof name, "@gmp-abstract-%d", getpid());
+	const char *paths[] = {path, name};
 	for (int i = 0; i < 2; i++) {
 		int l = gmp_listen("unix", paths[i]), fd[2];
 		check(l >= 0);
@@ -135,9 +135,8 @@ static void errors_main(void *arg)
 	long_path[199] = 0;
 	check_int(gmp_listen("unix", long_path), -EINVAL);
 	check_int(gmp_listen("tcp4", "8.8.8.8:0"), -EADDRNOTAVAIL);
-	int l = listen_tcp();
 	char a[32];
-	snprintf(a, sizeof a, "127.0.0.1:%u", port_of(l));
+	int l = listen_apart("tcp", a, sizeof a);
 	check_int(gmp_listen("tcp", a), -EADDRINUSE);
 	check_int(gmp_close(l), 0);
 	check_int(gmp_dial("tcp", a, SOON), -ECONNREFUSED);
@@ -333,11 +332,7 @@ static void crowd_main(void *arg)
 static void crowd(void **state)
 {
 	(void)state;
-	struct rlimit r;
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &r), 0);
-	r.rlim_cur = r.rlim_max < 4096 ? r.rlim_max : 4096;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
-	if (r.rlim_cur < 2100)
+	if (!may_open(2100))
 		skip();
 	run_on_all(crowd_main, NULL);
 }

@@ -52,9 +52,8 @@ static void close_wakes(void **state) { (void)state, run_on_all(close_wakes_main
 static void close_listener_main(void *arg)
 {
 	(void)arg;
-	int l = listen_tcp();
 	char a[32];
-	snprintf(a, sizeof a, "127.0.0.1:%u", port_of(l));
+	int l = listen_apart("tcp", a, sizeof a);
 	Call c[3];
 	gmp_g *g[3];
 	for (int round = 0; round < 20; round++) {

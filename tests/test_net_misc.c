@@ -227,8 +227,11 @@ static void pidfd_main(void *arg)
 		_exit(1);
 	}
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (fd < 0)
+	if (fd < 0) {
+		check_int(kill(pid, SIGKILL), 0);
+		check_int(waitpid(pid, NULL, 0), pid);
 		return;
+	}
 	check_int(gmp_wait_fd(fd, GMP_READABLE, gmp_now() + GMP_MSEC), -ETIMEDOUT);
 	Call c = {.fd = fd, .events = GMP_READABLE, .deadline = SOON};
 	gmp_g *g = start(call_wait_fd, &c);

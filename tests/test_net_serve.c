@@ -6,7 +6,7 @@
 
 /* Counters of the handlers; plain atomics of the compiler, since handlers run anywhere. */
 typedef struct Srv {
-	int listener;
+	int listener, port;
 	bool idle;
 	gmp_serve_opts opts;
 	int r;
@@ -317,7 +317,7 @@ static void hammer(void *arg)
 {
 	Srv *s = arg;
 	char a[32], b[10];
-	snprintf(a, sizeof a, "127.0.0.1:%d", s->r);
+	snprintf(a, sizeof a, "127.0.0.1:%d", s->port);
 	for (;;) {
 		int fd = gmp_dial("tcp", a, SOON);
 		if (fd < 0)
@@ -335,7 +335,7 @@ static void busy_end_main(void *arg)
 	for (int round = 0; round < 6; round++) {
 		Srv s = {.opts.drain = round % 2 ? 20 * GMP_SEC : 0};
 		begin(&s, idle);
-		s.r = port_of(s.listener);
+		s.port = port_of(s.listener);
 		gmp_g *g[8];
 		for (int i = 0; i < 8; i++)
 			g[i] = start(hammer, &s);
