@@ -87,11 +87,13 @@ static void control_words_left_behind_are_reported(void **state)
 
 /* ---- tick -------------------------------------------------------------------------------------------------------- */
 
-/* TK-1 */
+/* TK-1. sysmon may give the P to another M meanwhile: what has been read counts if it was still this one's afterwards. */
 static void look_at_ticks(void)
 {
-	P *p = getm()->p;
-	check(!p || load_relaxed(&p->ticks) - 1 < sched.ticksinit);
+	M *m = getm();
+	P *p = m->p;
+	uint32_t t = p ? load_relaxed(&p->ticks) : 1;
+	check(!p || load_acquire(&p->m) != m || t - 1 < sched.ticksinit);
 }
 
 static void parks_locked(void *arg)

@@ -277,7 +277,8 @@ typedef struct Shot {
 static void on_time(void *arg)
 {
 	Shot *s = arg;
-	check(gmp_now() >= s->deadline + atomic_fetch_add(&s->n, 1) * s->period);
+	int k = atomic_fetch_add(&s->n, 1); /* before the clock is read: another one may come in between */
+	check(gmp_now() >= s->deadline + k * s->period);
 	gmp_sem_release(&s->done);
 }
 
