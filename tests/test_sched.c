@@ -2,6 +2,9 @@
  * test_sched.c - the runtime and its coroutines as a user sees them: runs, spawn, join, yield, sleep, P count, hogs. */
 #include "testutil.h"
 #include <limits.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -603,6 +606,9 @@ static void many_end_locked(void *arg)
 static void threads_of_ended_coroutines_are_given_back(void **state)
 {
 	(void)state;
+#ifdef M_ARENA_MAX
+	(void)mallopt(M_ARENA_MAX, 2); /* with many CPUs the C library's arenas would be most of what is measured */
+#endif
 	for (int procs = 1; procs <= 3; procs++)
 		run_on(procs, many_end_locked, NULL);
 }
@@ -979,7 +985,9 @@ static void trim_parked(void *arg)
 	for (int i = 0; i < N; i++)
 		after += gmp_stack_used(g[i]);
 	check(before >= (size_t)N * (100 << 10));
-	check(TEST_SANITIZED || getenv("GMP_TEST_EMULATED") || after < before / 4);
+	/* What is live stays: a page or two, which may be large. */
+	size_t live = N * 2 * (size_t)sysconf(_SC_PAGESIZE);
+	check(TEST_SANITIZED || getenv("GMP_TEST_EMULATED") || after < before / 8 + live);
 	gmp_waitgroup_done(&trimmed);
 	for (int i = 0; i < N; i++)
 		check_int(gmp_join(g[i]), 0);

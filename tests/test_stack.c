@@ -139,8 +139,11 @@ static void test_classes(void **state)
 {
 	(void)state;
 	StackCache c = {0};
+	size_t least = page > (size_t)1 << STACK_MIN_SHIFT ? page : (size_t)1 << STACK_MIN_SHIFT;
 	for (unsigned shift = STACK_MIN_SHIFT; shift <= largest_shift(); shift++) {
 		size_t size = (size_t)1 << shift;
+		if (size < least)
+			continue;
 		for (size_t ask = size - 100; ask <= size; ask += 100) {
 			Stack *s = gmp__stack_alloc_slow(&c, ask);
 			assert_non_null(s);
@@ -156,7 +159,7 @@ static void test_classes(void **state)
 			gmp__stack_free_slow(&c, s);
 		}
 	}
-	assert_int_equal(stack_size(gmp__stack_alloc_slow(NULL, 1)), (size_t)1 << STACK_MIN_SHIFT);
+	assert_int_equal(stack_size(gmp__stack_alloc_slow(NULL, 1)), least);
 	assert_null(gmp__stack_alloc_slow(&c, ((size_t)1 << STACK_MAX_SHIFT) + 1));
 	assert_null(gmp__stack_alloc_slow(&c, SIZE_MAX));
 	gmp__stack_cache_flush(&c);
@@ -238,14 +241,14 @@ static void colours_on(void *arg)
 {
 	(void)arg;
 	StackCache c = {0};
-	size_t lines = 0;
-	child_check(gmp__stack_init(32 << 10) == 0);
+	size_t lines = 0, size = page > 16 << 10 ? 2 * page : 32 << 10; /* an even number of pages, and small */
+	child_check(gmp__stack_init(size) == 0);
 	Stack *s = stack_alloc(&c);
 	for (int i = 0; i < 31; i++) {
 		Stack *t = stack_alloc(&c);
 		ptrdiff_t stride = gmp__stack_hi(t) - gmp__stack_hi(s);
 		ptrdiff_t d = (ptrdiff_t)colour_of(t) - (ptrdiff_t)colour_of(s);
-		child_check(stride == (ptrdiff_t)((32 << 10) + GUARD_PAGES * page));
+		child_check(stride == (ptrdiff_t)(size + GUARD_PAGES * page));
 		child_check((size_t)stride / page % 2 == 1);
 		child_check(d % 64 == 0 && (d / 64) % 2 != 0);
 		lines |= (size_t)1 << (colour_of(t) / 64);
@@ -306,7 +309,7 @@ static void guard_survives(void *arg)
 	gmp__stack_fork_child();
 	child_check(gmp__stack_init(0) == 0);
 	Stack *s = stack_alloc(&c);
-	touch(s, 10);
+	touch(s, (200 << 10) / page);
 	stack_free(&c, s);
 	gmp__stack_cache_flush(&c);
 	gmp__stack_trim();
@@ -414,15 +417,16 @@ static void test_trim(void **state)
 	gmp__stack_trim();
 	size_t before = rss();
 	Stack **s = burst(&c, n, 4);
-	size_t peak = rss();
-	assert_true(peak - before >= (size_t)n * 4 * page);
+	size_t peak = rss(); /* inexact in older kernels */
+	for (int i = 0; i < n; i++)
+		assert_int_equal(gmp__stack_used(s[i]), 4 * page);
 	free_all(&c, s, n);
 	gmp__stack_trim();
 	size_t after = rss();
-	print_message("%d stacks of 16 KiB: %zu bytes each at peak, %zd after trim\n", n, (peak - before) / (size_t)n,
+	print_message("%d stacks of 4 pages: %zu bytes each at peak, %zd after trim\n", n, (peak - before) / (size_t)n,
 		((ssize_t)after - (ssize_t)before) / n);
 	if (!SANITIZED && !EMULATED && !on_valgrind())
-		assert_true(after < before + (size_t)n * 512);
+		assert_true(after < before + (size_t)n * 512 + (size_t)STACK_CACHE_MAX * 4 * page); /* the cache keeps its own */
 	else
 		assert_true(after < peak - (size_t)n * 3 * page);
 	gmp__stack_cache_flush(&c);
@@ -502,7 +506,7 @@ static void test_deep_is_shed(void **state)
 	Stack *deep[STACK_CACHE_MAX];
 	for (int i = 0; i < STACK_CACHE_MAX; i++) {
 		deep[i] = stack_alloc(&c);
-		touch(deep[i], 50);
+		touch(deep[i], (200 << 10) / page);
 	}
 	gmp__stack_cache_flush(&c);
 	for (int i = 0; i < STACK_CACHE_MAX; i++)
@@ -512,11 +516,11 @@ static void test_deep_is_shed(void **state)
 	for (int i = 0; i < STACK_CACHE_MAX; i++)
 		assert_in_range(gmp__stack_used(deep[i]), page, 64 << 10);
 	Stack *big = gmp__stack_alloc_slow(&c, 64 << 20);
-	touch(big, 8 << 20 >> 12);
+	touch(big, (8 << 20) / page);
 	gmp__stack_free_slow(&c, big);
 	assert_in_range(gmp__stack_used(big), page, 64 << 10);
 	Stack *mid = gmp__stack_alloc_slow(&c, 512 << 10);
-	touch(mid, 100);
+	touch(mid, (400 << 10) / page);
 	for (int i = 0; i < 32; i++) {
 		gmp__stack_free_slow(&c, mid);
 		assert_ptr_equal(gmp__stack_alloc_slow(&c, 512 << 10), mid);
@@ -536,8 +540,8 @@ static void test_used(void **state)
 	assert_int_equal(gmp__stack_used(s), 0);
 	touch(s, 1);
 	assert_int_equal(gmp__stack_used(s), page);
-	touch(s, 25);
-	assert_int_equal(gmp__stack_used(s), 25 * page);
+	touch(s, (400 << 10) / page);
+	assert_int_equal(gmp__stack_used(s), (400 << 10) / page * page);
 	*(volatile char *)gmp__stack_lo(s) = 1; /* a large frame skipped the pages between */
 	assert_int_equal(gmp__stack_used(s), stack_size(s));
 	gmp__stack_free_slow(NULL, s);
@@ -624,7 +628,7 @@ static void no_address_space(void *arg)
 	(void)fclose(f);
 	gmp__stack_fork_child();
 	child_check(gmp__stack_init(0) == 0);
-	lim.rlim_cur = lim.rlim_max = pages * page + (20 << 20);
+	lim.rlim_cur = lim.rlim_max = pages * page + 75 * (STACK_DEFAULT_SIZE + GUARD_PAGES * page);
 	child_check(setrlimit(RLIMIT_AS, &lim) == 0);
 	Stack *s, *last = NULL;
 	while ((s = stack_alloc(&c))) {
@@ -632,7 +636,7 @@ static void no_address_space(void *arg)
 		last = s;
 		n++;
 	}
-	child_check(n >= 50 && n <= 80); /* most of the 20 MiB, in ever smaller arenas */
+	child_check(n >= 50 && n <= 80); /* most of it, in ever smaller arenas */
 	child_check(!stack_alloc(&c));
 	stack_free(&c, last);
 	child_check(stack_alloc(&c) == last);
