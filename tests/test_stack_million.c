@@ -4,7 +4,9 @@
 #include "stack.h"
 #include "debugvars.h"
 #include "os.h"
+#include "stack_guard.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -86,13 +88,50 @@ static void carve(int kind, int n)
 	(void)fflush(stdout);
 }
 
+/* The tightest memory.max of this process's cgroup (v2) and those around it. */
+static size_t cgroup_memory(void)
+{
+	static const char root[] = "/sys/fs/cgroup";
+	char line[1024] = "", path[1200];
+	unsigned long least = ULONG_MAX, n;
+	FILE *f = fopen("/proc/self/cgroup", "r");
+	while (f && fgets(line, sizeof line, f) && strncmp(line, "0::/", 4) != 0)
+		;
+	if (f)
+		(void)fclose(f);
+	if (strncmp(line, "0::/", 4) != 0)
+		return SIZE_MAX;
+	line[strcspn(line, "\n")] = 0;
+	for (char *slash = line + strlen(line); slash; slash = strrchr(line + 3, '/')) {
+		*slash = 0;
+		(void)snprintf(path, sizeof path, "%s%s/memory.max", root, line + 3);
+		f = fopen(path, "r");
+		if (f && fscanf(f, "%lu", &n) == 1 && n < least) /* or "max" */
+			least = n;
+		if (f)
+			(void)fclose(f);
+	}
+	return least;
+}
+
 static void in_child(int kind)
 {
 	int status = 0, n = how_many();
+	size_t page = gmp__os_pagesize();
 	/* Page tables of guarded slots: 540 bytes each. */
-	if (n == 1000000 && (size_t)sysconf(_SC_AVPHYS_PAGES) < ((size_t)1 << 30) / gmp__os_pagesize()) {
+	if (n == 1000000 && ((size_t)sysconf(_SC_AVPHYS_PAGES) < ((size_t)1 << 30) / page || cgroup_memory() < (size_t)1 << 30)) {
 		print_message("skipped: less than 1 GiB of free memory\n");
 		skip();
+	}
+	if (n == 1000000 && !EMULATED) { /* an emulator has tables for what is reserved */
+		/* Strict overcommit counts it all; Sv39 has 256 GiB of addresses. */
+		size_t size = (size_t)n * (STACK_DEFAULT_SIZE + GUARD_PAGES * page);
+		void *all = gmp__os_reserve(size, page);
+		if (!all) {
+			print_message("skipped: no address space for %d stacks\n", n);
+			skip();
+		}
+		gmp__os_unreserve(all, size);
 	}
 	(void)fflush(stdout);
 	pid_t pid = fork();
