@@ -10,14 +10,12 @@
  *   IO-3 A wait that ends without success is followed by one try, if there was none so far in this call.
  *   IO-4 Who never has to wait yields after a while, so that a stream that is always ready does not keep the P. */
 #include "net_fd.h"
+#include "os_sock.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#endif
 #include <unistd.h>
 
 enum { STREAK_MAX = 64 };
@@ -80,29 +78,14 @@ static ssize_t write_quietly(int fd, const struct iovec *iov, int cnt)
 	return write_masked(fd, iov, cnt);
 }
 
-/* The C library's functions are cancellation points of threads: two atomic operations each, for nothing here. */
-#if defined(__linux__) && defined(SYS_recvfrom) && defined(SYS_sendto) && !defined(GMP_OS_POSIX) && !SAN_BUILD
-static ssize_t sock_recv(int fd, void *buf, size_t n, int flags)
-{
-	return syscall(SYS_recvfrom, fd, buf, n, flags, NULL, NULL);
-}
-static ssize_t sock_send(int fd, const void *buf, size_t n, int flags)
-{
-	return syscall(SYS_sendto, fd, buf, n, flags, NULL, 0);
-}
-#else
-#define sock_recv recv
-#define sock_send send
-#endif
-
 static ssize_t do_call(int fd, uint32_t kind, const Req *rq)
 {
-	bool sock = kind & PD_SOCKET, quietly = kind & PD_PIPE;
+	bool sock = kind & PD_SOCKET, quietly = kind & PD_PIPE; /* OP_READ and OP_WRITE: no socket, see call() */
 	struct iovec one;
 	struct msghdr msg;
 	switch (rq->op) {
 	case OP_READ:
-		return sock ? sock_recv(fd, rq->buf, rq->n, rq->flags) : read(fd, rq->buf, rq->n);
+		return read(fd, rq->buf, rq->n);
 	case OP_READV:
 		return readv(fd, rq->buf, (int)rq->n);
 	case OP_RECVFROM:
@@ -123,8 +106,6 @@ static ssize_t do_call(int fd, uint32_t kind, const Req *rq)
 	}
 #endif
 	case OP_WRITE:
-		if (sock)
-			return sock_send(fd, rq->buf, rq->n, rq->flags | MSG_NOSIGNAL);
 		if (!quietly)
 			return write(fd, rq->buf, rq->n);
 		one.iov_base = rq->buf;
@@ -145,7 +126,7 @@ static ssize_t do_call(int fd, uint32_t kind, const Req *rq)
 }
 
 /* Result or negative errno; errno itself is kept out of the callers, who change threads. */
-static outofline ssize_t call(int fd, uint32_t kind, const Req *rq)
+static outofline ssize_t call_slow(int fd, uint32_t kind, const Req *rq)
 {
 	int e = errno;
 	ssize_t r;
@@ -158,9 +139,20 @@ static outofline ssize_t call(int fd, uint32_t kind, const Req *rq)
 	return r;
 }
 
+static alwaysinline ssize_t call(int fd, uint32_t kind, const Req *rq)
+{
+	if ((rq->op != OP_READ && rq->op != OP_WRITE) || !(kind & PD_SOCKET))
+		return call_slow(fd, kind, rq);
+	ssize_t r;
+	do
+		r = rq->op == OP_READ ? os_recv(fd, rq->buf, rq->n, rq->flags) : os_send(fd, rq->buf, rq->n, rq->flags | MSG_NOSIGNAL);
+	while (unlikely(r == -EINTR));
+	return r;
+}
+
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-static size_t req_bytes(const Req *rq)
+static alwaysinline size_t req_bytes(const Req *rq)
 {
 	size_t n = 0;
 	const struct iovec *iov;
@@ -179,7 +171,7 @@ static size_t req_bytes(const Req *rq)
 	}
 }
 
-static bool is_short(const PollDesc *pd, const Req *rq, ssize_t r)
+static alwaysinline bool is_short(const PollDesc *pd, const Req *rq, ssize_t r)
 {
 	return (load_relaxed(&pd->flags) & (PD_TCP | PD_HUP | PD_URGENT)) == PD_TCP && rq->flags == 0 && r > 0 &&
 	        (size_t)r < req_bytes(rq);
@@ -227,8 +219,8 @@ static int io_wait(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 	return r;
 }
 
-/* One operation; the caller has the turn. */
-static ssize_t io_step(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
+/* One operation; the caller has the turn. Inline, so that rq is no memory, and for the reason that os_sock.h tells. */
+static alwaysinline ssize_t io_step(PollDesc *pd, int dir, const Req *rq, int64_t deadline)
 {
 	uint32_t kind = load_relaxed(&pd->flags);
 	bool tried = false;
@@ -272,7 +264,7 @@ static bool streak(PollDesc *pd, int dir)
 	return true;
 }
 
-static ssize_t io(int fd, int dir, const Req *rq, int64_t deadline)
+static alwaysinline ssize_t io_inline(int fd, int dir, const Req *rq, int64_t deadline)
 {
 	PollDesc *pd;
 	int e = gmp__fd_enter(fd, dir, deadline, &pd);
@@ -286,12 +278,14 @@ static ssize_t io(int fd, int dir, const Req *rq, int64_t deadline)
 	return r;
 }
 
+static ssize_t io(int fd, int dir, const Req *rq, int64_t deadline) { return io_inline(fd, dir, rq, deadline); }
+
 /* ---- the families ------------------------------------------------------------------------------------------------ */
 
 ssize_t gmp_recv_until(int fd, void *buf, size_t n, int flags, int64_t deadline)
 {
 	Req rq = {.op = OP_READ, .buf = buf, .n = n, .flags = flags};
-	return io(fd, IO_R, &rq, deadline);
+	return io_inline(fd, IO_R, &rq, deadline);
 }
 
 ssize_t gmp_recv(int fd, void *buf, size_t n, int flags) { return gmp_recv_until(fd, buf, n, flags, GMP_FOREVER); }
@@ -306,7 +300,7 @@ ssize_t gmp_read(int fd, void *buf, size_t n) { return gmp_read_until(fd, buf, n
 ssize_t gmp_send_until(int fd, const void *buf, size_t n, int flags, int64_t deadline)
 {
 	Req rq = {.op = OP_WRITE, .buf = (void *)(uintptr_t)buf, .n = n, .flags = flags};
-	return io(fd, IO_W, &rq, deadline);
+	return io_inline(fd, IO_W, &rq, deadline);
 }
 
 ssize_t gmp_send(int fd, const void *buf, size_t n, int flags)
@@ -392,7 +386,7 @@ ssize_t gmp_sendmsg(int fd, const struct msghdr *msg, int flags)
 }
 
 /* All of it in one turn: writers do not mix. */
-static ssize_t all(int fd, int dir, char *buf, size_t n, int64_t deadline)
+static alwaysinline ssize_t all(int fd, int dir, char *buf, size_t n, int64_t deadline)
 {
 	if (n == 0)
 		return 0;

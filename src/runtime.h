@@ -232,7 +232,8 @@ struct P {
 	int64_t sysmonwhen, sysmoncpu, sysmoncpuwhen;
 
 	_Alignas(CACHELINE) Timers timers;
-	uint32_t stealreq; /* id + 1 of a P that asks for work; 0 none */
+	uint32_t stealreq; /* who asks this P for work: RQ-1, steal.c */
+	RunQ gift;         /* the answer: RQ-2 */
 };
 
 /* ---- M ----------------------------------------------------------------------------------------------------------- */

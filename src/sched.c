@@ -31,7 +31,10 @@ static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 /* TM-7: a wake-up serves this many timers on average, or they do not gather. */
 enum { COALESCE_DUE = 8 };
 static const int64_t COALESCE_NS = 200 * 1000;
-static const int64_t NETPOLL_BUSY_NS = 50 * 1000; /* busy Ps look at the network this often at most */
+/* Busy Ps look at the network this often at most. Seldom, where what is found would queue up behind many others: it is as
+ * good to find it later, and better for it if a P with a shorter queue does. */
+enum { LONG_QUEUE = 32 };
+static const int64_t NETPOLL_BUSY_NS = 50 * 1000, NETPOLL_LONG_NS = 1000 * 1000;
 
 void gmp__badstatus(G *gp, int from, int to)
 {
@@ -428,7 +431,8 @@ static G *findrunnable(M *m)
 				p->ranfresh = false;
 			}
 			age_fresh(p, k);
-			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > NETPOLL_BUSY_NS &&
+			if (load_relaxed(&sched.waitersnet) &&
+			        now - load_relaxed(&sched.lastpoll) > (p->runq.n < LONG_QUEUE ? NETPOLL_BUSY_NS : NETPOLL_LONG_NS) &&
 			        !load_relaxed(&sched.polling)) {
 				Queue q = {NULL, NULL};
 				store_relaxed(&sched.lastpoll, now);

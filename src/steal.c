@@ -3,11 +3,14 @@
  * the last theft has taught. How a P is stopped for it stands in p.c, who is woken to search in sched.c (WK-4). What a thief
  * reads of a P that it has not stopped are hints.
  *
- *   RQ-1 A P's stealreq is 0, or 1 + the id of the P that asks. A thief sets it from 0 and, when its search is over, takes back
- *        what is its own, by compare-and-swap both. The owner clears it inside the runtime, and answers.
- *   RQ-2 Nobody waits for the answer. It goes to the global queue, as work that is submitted: the thief finds it there, or
- *        has found other work, or sleeps, and then WK-1 and WK-3 hold.
- *   RQ-3 It is half of each queue, rounded up, the oldest, if at least two wait: a lone G runs sooner where it is. */
+ *   RQ-1 A P's stealreq is 0, or 1 + the id of the P that asks, or that and REQ_ANSWERED. A thief sets it from 0. The owner, in
+ *        the runtime, answers or declines (0); the thief takes the answer, or its request back (0). Where the two can meet
+ *        both compare and swap: a request is answered or taken back.
+ *   RQ-2 gift is the owner's while a request stands, and the thief's from REQ_ANSWERED to 0.
+ *   RQ-3 Nobody waits, and nothing is left lying: a thief takes back what it asked for before it leaves the search, which is
+ *        inside the runtime from end to end. So it runs what it was given, no waker is needed, and no gift is under way
+ *        while the world stands.
+ *   RQ-4 A gift is half of each queue, rounded up, the oldest, if at least two wait: a lone G runs sooner where it is. */
 #include "proc.h"
 #include "timer.h"
 
@@ -37,23 +40,22 @@ static uint32_t take_half(RunQ *dst, RunQ *src, uint32_t max)
 	return k;
 }
 
-/* An owner answers a polite thief: RQ-1..3. */
+#define REQ_ANSWERED 0x80000000u
+
+/* An owner answers a polite thief. */
 void gmp__serve_request(P *p)
 {
-	if (likely(load_relaxed(&p->stealreq) == 0))
+	uint32_t req = load_acquire(&p->stealreq);
+	if (likely(req == 0) || req & REQ_ANSWERED)
 		return;
-	store_relaxed(&p->stealreq, 0u);
-	RunQ r = {{NULL, NULL}, 0};
-	if (p->runq.n + p->fresh.n > 1) {
-		take_half(&r, &p->fresh, STEAL_MAX);
-		take_half(&r, &p->runq, STEAL_MAX);
+	if (p->runq.n + p->fresh.n < 2) {
+		(void)cas_acqrel(&p->stealreq, &req, 0u);
+		return;
 	}
-	if (r.n == 0)
-		return;
-	lock(&sched.lock);
-	runq_append(&sched.runq, &r);
-	unlock(&sched.lock);
-	gmp__wakep(); /* RQ-2 */
+	take_half(&p->gift, &p->fresh, STEAL_MAX);
+	take_half(&p->gift, &p->runq, STEAL_MAX);
+	if (!cas_acqrel(&p->stealreq, &req, req | REQ_ANSWERED)) /* taken back */
+		runq_append(&p->runq, &p->gift);
 }
 
 /* False: somebody else has asked before. */
@@ -68,15 +70,36 @@ static bool ask(P *p, P *victim)
 	return true;
 }
 
-/* The search is over: who has not answered yet need not (RQ-1). */
-static void withdraw(const P *p)
+static void stole(P *p, P *victim, uint32_t n, int64_t now)
 {
-	int n = load_relaxed(&sched.nallp);
-	for (int i = 0; i < n; i++) {
-		uint32_t mine = (uint32_t)p->id + 1, *req = &sched.allp[i]->stealreq;
-		if (load_relaxed(req) == mine)
-			(void)cas_acqrel(req, &mine, 0u);
+	count1(&p->nsteals);
+	p->stolen = n;
+	p->stolenat = now;
+	p->stolenfrom = victim;
+}
+
+/* p's queue gets what victim has answered. False: nothing yet. */
+static bool receive(P *p, P *victim, int64_t now)
+{
+	if (load_acquire(&victim->stealreq) != (((uint32_t)p->id + 1) | REQ_ANSWERED))
+		return false;
+	stole(p, victim, victim->gift.n, now);
+	runq_append(&p->runq, &victim->gift);
+	store_release(&victim->stealreq, 0u);
+	return true;
+}
+
+/* RQ-3: the search is over. True: there was an answer after all. */
+static bool withdraw(P *p, int64_t now)
+{
+	bool any = false;
+	for (int i = 0, n = load_relaxed(&sched.nallp); i < n; i++) {
+		P *v = sched.allp[i];
+		uint32_t mine = (uint32_t)p->id + 1;
+		if ((load_relaxed(&v->stealreq) & ~REQ_ANSWERED) == mine && !cas_acqrel(&v->stealreq, &mine, 0u))
+			any |= receive(p, v, now);
 	}
+	return any;
 }
 
 /* What a thief wants of a victim. */
@@ -100,10 +123,7 @@ static G *steal_from(P *p, P *victim, Loot want, int64_t now)
 	gmp__unrevoke(victim);
 	if (k == 0)
 		return NULL;
-	count1(&p->nsteals);
-	p->stolen = k;
-	p->stolenat = now;
-	p->stolenfrom = victim;
+	stole(p, victim, k, now);
 	return picknext(p);
 }
 
@@ -179,6 +199,8 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 				if (gp)
 					return gp;
 			}
+			if (receive(p, v, now))
+				return picknext(p);
 			if (!gmp__debug.steal)
 				continue;
 			/* A spawner is at work, though it does not switch. */
@@ -227,8 +249,8 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 	*searched = true;
 	bool asked = false;
 	G *gp = search(m, p, now, &asked);
-	if (asked)
-		withdraw(p);
+	if (asked && withdraw(p, now) && !gp)
+		gp = picknext(p);
 	return gp;
 }
 

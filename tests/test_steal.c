@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * test_steal.c - the answer to a thief who asks (RQ-1..3 in steal.c). Run with steal=0,sysmon=0: nobody else moves a coroutine
- * from P to P then, or wakes anyone for it. */
+ * test_steal.c - the answer to a thief who asks (RQ-1..4 in steal.c). Run with steal=0,sysmon=0: nobody else moves a coroutine
+ * from P to P then. */
 #include "testutil.h"
 #include "proc.h"
 #include <pthread.h>
@@ -39,13 +39,6 @@ static void *foreign(void *wg)
 	return NULL;
 }
 
-static bool somebody_sleeps(void)
-{
-	gmp_stats s;
-	gmp_stats_read(&s);
-	return s.ms_idle > 0;
-}
-
 static void answered(void *arg)
 {
 	(void)arg;
@@ -63,23 +56,52 @@ static void answered(void *arg)
 	check_int(pthread_join(t, NULL), 0);
 	for (int i = 0; i < QUEUED; i++) /* the oldest half goes */
 		check_int(gmp_waitgroup_spawn(&wg, i < QUEUED / 2 ? runs_elsewhere : runs, NULL), 0);
-	atomic_store(&over, 1);
-	while (!somebody_sleeps())
-		;
 	M *m = enter();
 	P *p = m->p;
-	store_relaxed(&p->stealreq, p->id == 0 ? 2u : 1u); /* by a thief who sleeps now */
+	uint32_t thief = p->id == 0 ? 2 : 1;
+	store_relaxed(&p->stealreq, thief);
 	gmp__serve_request(p);
-	check_int(load_relaxed(&p->stealreq), 0);
+	check_int(load_relaxed(&p->stealreq) & 0x7fffffff, thief);
 	check_int(p->fresh.n, QUEUED / 2);
+	check_int(p->gift.n, QUEUED / 2);
+	gmp__serve_request(p); /* answered already */
+	check_int(p->gift.n, QUEUED / 2);
 	leave(m);
+	atomic_store(&over, 1); /* the other P runs out of work */
 	while (atomic_load(&ran) < QUEUED / 2) /* without a call of the library */
 		usleep(100);
+	m = enter();
+	check_int(load_acquire(&m->p->stealreq), 0);
+	check_int(m->p->gift.n, 0);
+	leave(m);
 	check_int(gmp_waitgroup_wait(&wg), 0);
 	check_int(atomic_load(&ran), QUEUED);
 }
 
-static void an_answer_is_work_for_whoever_sleeps(void **state)
+/* RQ-4: one is not shared. */
+static void declined(void *arg)
+{
+	(void)arg;
+	gmp_g *g;
+	check_int(gmp_spawn_attr(&g, NULL, runs, NULL), 0);
+	M *m = enter();
+	P *p = m->p;
+	store_relaxed(&p->stealreq, 2u);
+	gmp__serve_request(p);
+	check_int(load_relaxed(&p->stealreq), 0);
+	check_int(p->fresh.n, 1);
+	check_int(p->gift.n, 0);
+	leave(m);
+	check_int(gmp_join(g), 0);
+}
+
+static void a_request_for_one_is_declined(void **state)
+{
+	(void)state;
+	run_on(1, declined, NULL);
+}
+
+static void an_answer_goes_to_who_asked(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 100; i++)
@@ -88,6 +110,9 @@ static void an_answer_is_work_for_whoever_sleeps(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(an_answer_is_work_for_whoever_sleeps)};
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_answer_goes_to_who_asked),
+		cmocka_unit_test(a_request_for_one_is_declined),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
