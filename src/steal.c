@@ -6,11 +6,13 @@
  *   RQ-1 A P's stealreq is 0, or 1 + the id of the P that asks, or that and REQ_ANSWERED. A thief sets it from 0. The owner, in
  *        the runtime, answers or declines (0); the thief takes the answer, or its request back (0). Where the two can meet
  *        both compare and swap: a request is answered or taken back.
- *   RQ-2 gift is the owner's while a request stands, and the thief's from REQ_ANSWERED to 0.
+ *   RQ-2 gift is the thief's from REQ_ANSWERED to 0, else the owner's.
  *   RQ-3 Nobody waits, and nothing is left lying: a thief takes back what it asked for before it leaves the search, which is
  *        inside the runtime from end to end. So it runs what it was given, no waker is needed, and no gift is under way
  *        while the world stands.
- *   RQ-4 A gift is half of each queue, rounded up, the oldest, if at least two wait: a lone G runs sooner where it is. */
+ *   RQ-4 A gift is half of each queue, the oldest, but never all: the last one runs sooner where it is, and who looks for work
+ *        (WK-2, WK-3) while a gift is made ready, and perhaps not given in the end, still sees a queue.
+ * Model: tests/model_request.c. */
 #include "proc.h"
 #include "timer.h"
 
@@ -52,10 +54,14 @@ void gmp__serve_request(P *p)
 		(void)cas_acqrel(&p->stealreq, &req, 0u);
 		return;
 	}
-	take_half(&p->gift, &p->fresh, STEAL_MAX);
-	take_half(&p->gift, &p->runq, STEAL_MAX);
-	if (!cas_acqrel(&p->stealreq, &req, req | REQ_ANSWERED)) /* taken back */
-		runq_append(&p->runq, &p->gift);
+	if (take_half(&p->gift, &p->fresh, STEAL_MAX) == 0 || p->runq.n > 1)
+		take_half(&p->gift, &p->runq, STEAL_MAX);
+	if (cas_acqrel(&p->stealreq, &req, req | REQ_ANSWERED))
+		return;
+	for (G *gp; (gp = runq_getnewest(&p->gift));) { /* taken back */
+		queue_push_head(&p->runq.q, &gp->sg.link);
+		store_relaxed(&p->runq.n, p->runq.n + 1);
+	}
 }
 
 /* False: somebody else has asked before. */

@@ -17,18 +17,17 @@ enum { STEALREQ = 0, GIFT = STEALREQ + NP, GIFTN = GIFT + NP, INRT = GIFTN + NP,
 _Static_assert(WORDS <= IL_V, "");
 enum { ANSWERED = 0x10 };
 
-enum { M_NONE, M_ANSWER_STORE, M_ANSWER_OR, M_ANSWER_RELAXED, M_ADD, M_KEEP_GIFT, M_SERVE_OUTSIDE, M_LONE, M_ASK_BLINDLY,
+enum { M_NONE, M_ANSWER_STORE, M_ANSWER_OR, M_ANSWER_RELAXED, M_ADD, M_KEEP_GIFT, M_SERVE_OUTSIDE, M_LONE, M_ALL, M_ASK_BLINDLY,
 	M_ASK_STORE, M_ASKED_LAST, M_RECEIVE_ANY, M_CLEAR_FIRST, M_CLEAR_RELAXED, M_NO_WITHDRAW, M_WITHDRAW_STORE,
 	M_WITHDRAW_ANY, M_WITHDRAW_OUTSIDE, M_NO_LATE_RECEIVE, M_UNSEEN_RECEIVE, M_FIRST_ONLY, M_NO_PICK, M_SAFEPOINT };
 enum { H_POLLED, H_LATE, H_BACK, H_PUT_BACK, H_DECLINED, H_DECLINE_LATE, H_WITHDRAW_DECLINED, H_TAKEN, H_AGAIN, H_OTHER, H_BOTH,
-	H_DRY, H_PASSED_ON, H_RETURNED, H_WORLD_THIEF, H_WORLD_OWNER, H_UNSEEN };
+	H_DRY, H_PASSED_ON, H_RETURNED, H_WORLD_THIEF, H_WORLD_OWNER };
 static const char *const reach[] = {"a poll finds the answer", "withdraw finds the answer", "a request taken back",
 	"taken back while the owner answers", "declined", "taken back while the owner declines",
 	"declined while the thief takes it back", "somebody else has asked before", "taken back, asked anew, then answered",
 	"an answer after other work was found", "answers of two", "the owner is dry and gone before its answer is taken",
 	"a gift of what was a gift", "Gs that come back", "stopworld waits for a searcher with a gift",
-	"stopworld waits for an owner that fills one",
-	"who goes idle sees no queue: all is in a gift that will be put back (left to sysmon, WK-4)", NULL};
+	"stopworld waits for an owner that fills one", NULL};
 
 struct S {
 	Il il;
@@ -189,7 +188,7 @@ static int serve_request(S *s, int t, int d)
 	use(s, t, t);
 	if (ld(s, t, GIFT + t) & ME.given)
 		REACHED(H_PASSED_ON);
-	ME.n = take_half(&ME.runq);
+	ME.n = !ME.n || count(ME.runq) > 1 || MUT(M_ALL) ? take_half(&ME.runq) : 0;
 	st_rlx(s, t, GIFTN + t, ld(s, t, GIFTN + t) + count(ME.n));
 	st_rlx(s, t, GIFT + t, ld(s, t, GIFT + t) | ME.n);
 	if (ME.n & ME.given)
@@ -382,7 +381,7 @@ static int mthread(S *s, int t, int d)
 			il_fail("RQ-3: M%d goes idle with Gs that it was given", t);
 		for (int o = 0; o < nm && !ME.gp; o++)
 			if (s->m[o].uses == o + 1 && s->m[o].req && !(s->m[o].runq | s->m[o].fresh) && !s->il.v[STEALREQ + o])
-				REACHED(H_UNSEEN);
+				il_fail("RQ-4: who goes idle sees no queue, though not all was given");
 		st(s, t, INRT + t, 0);
 		if (MUT(M_SERVE_OUTSIDE))
 			CALL(serve_request);
@@ -453,6 +452,7 @@ static void begin(S *s, int owners, int runq, int fresh, int thieves, int rounds
 	all = (uint8_t)((1 << g) - 1);
 }
 static void one(S *s) { begin(s, 1, 2, 1, 1, 2); }
+static void mixed(S *s) { begin(s, 1, 1, 1, 1, 1); }
 static void one_weak(S *s)
 {
 	one(s);
@@ -512,6 +512,7 @@ static void stop_two_weak(S *s)
 static const IlRun runs[] = {
 	{"a thief", one, 0, NULL},
 	{"a thief, weak stores", one_weak, 0, NULL},
+	{"a thief, one G in each queue", mixed, 0, NULL},
 	{"a thief that finds other work", other, 0, NULL},
 	{"a thief of two", owners, 0, NULL},
 	{"two thieves, who search again", again, 0, NULL},
@@ -546,6 +547,7 @@ static const IlRun runs[] = {
 	{"RQ-3 it leaves a late answer where it is", one, M_NO_LATE_RECEIVE, "RQ-3"},
 	{"RQ-3 it goes idle with a late answer", one, M_NO_PICK, "RQ-3"},
 	{"RQ-4 a lone G is given away", one, M_LONE, "RQ-4"},
+	{"RQ-4 half of each queue is all, rounded up", mixed, M_ALL, "RQ-4"},
 };
 
 int main(int argc, char **argv)
