@@ -95,6 +95,7 @@ static void reset_p(P *p)
 	store_relaxed(&p->status, (uint32_t)Pdead);
 	p->stealreq = 0;
 	memset(&p->gift, 0, sizeof p->gift);
+	memset(&p->giftfresh, 0, sizeof p->giftfresh);
 	p->rand = gmp__p_seed(p->id); /* Ps outlive runs */
 	p->sysmonwhen = 0;
 	p->nspawned = p->nended = p->nparks = p->nreadies = p->nsteals = 0;

@@ -12,7 +12,8 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-#if defined(__linux__) && !defined(GMP_OS_POSIX) && !SAN_BUILD && \
+/* System calls lose the vector registers of SVE and RVV, which no clobber here names. */
+#if defined(__linux__) && !defined(GMP_OS_POSIX) && !SAN_BUILD && !defined(__ARM_FEATURE_SVE) && !defined(__riscv_vector) && \
         ((defined(__x86_64__) && !defined(__ILP32__)) || defined(__aarch64__) || (defined(__riscv) && __riscv_xlen == 64))
 #include <sys/syscall.h>
 

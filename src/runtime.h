@@ -212,6 +212,7 @@ struct P {
 	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
 	uint64_t nextid, idend;
 	int64_t now;       /* clock at the last visit to g0; read by anyone */
+	int64_t tickedat;  /* at the last tick: findrunnable */
 	int64_t slicestart; /* FQ-1 */
 	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
 	bool ranfresh;
@@ -233,7 +234,7 @@ struct P {
 
 	_Alignas(CACHELINE) Timers timers;
 	uint32_t stealreq; /* who asks this P for work: RQ-1, steal.c */
-	RunQ gift;         /* the answer: RQ-2 */
+	RunQ gift, giftfresh; /* the answer: RQ-2 */
 };
 
 /* ---- M ----------------------------------------------------------------------------------------------------------- */

@@ -31,8 +31,8 @@ static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 /* TM-7: a wake-up serves this many timers on average, or they do not gather. */
 enum { COALESCE_DUE = 8 };
 static const int64_t COALESCE_NS = 200 * 1000;
-/* Busy Ps look at the network this often at most. Seldom, where what is found would queue up behind many others: it is as
- * good to find it later, and better for it if a P with a shorter queue does. */
+/* Busy Ps look at the network this often at most. Where what is found would wait long behind others, not before it would have
+ * its turn: it is as good to find it then, and better if a P with a shorter queue does. */
 enum { LONG_QUEUE = 32 };
 static const int64_t NETPOLL_BUSY_NS = 50 * 1000, NETPOLL_LONG_NS = 1000 * 1000;
 
@@ -431,8 +431,11 @@ static G *findrunnable(M *m)
 				p->ranfresh = false;
 			}
 			age_fresh(p, k);
-			if (load_relaxed(&sched.waitersnet) &&
-			        now - load_relaxed(&sched.lastpoll) > (p->runq.n < LONG_QUEUE ? NETPOLL_BUSY_NS : NETPOLL_LONG_NS) &&
+			int64_t old = NETPOLL_BUSY_NS;
+			if (p->runq.n >= LONG_QUEUE) /* how long what is found would wait, by the pace of the last round */
+				old = min_i64(max_i64(old, (now - p->tickedat) * p->runq.n / sched.ticksinit), NETPOLL_LONG_NS);
+			p->tickedat = now;
+			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > old &&
 			        !load_relaxed(&sched.polling)) {
 				Queue q = {NULL, NULL};
 				store_relaxed(&sched.lastpoll, now);

@@ -44,6 +44,12 @@ static uint32_t take_half(RunQ *dst, RunQ *src, uint32_t max)
 
 #define REQ_ANSWERED 0x80000000u
 
+static void runq_prepend(RunQ *dst, RunQ *src)
+{
+	runq_append(src, dst);
+	runq_append(dst, src);
+}
+
 /* An owner answers a polite thief. */
 void gmp__serve_request(P *p)
 {
@@ -54,13 +60,11 @@ void gmp__serve_request(P *p)
 		(void)cas_acqrel(&p->stealreq, &req, 0u);
 		return;
 	}
-	if (take_half(&p->gift, &p->fresh, STEAL_MAX) == 0 || p->runq.n > 1)
+	if (take_half(&p->giftfresh, &p->fresh, STEAL_MAX) == 0 || p->runq.n > 1)
 		take_half(&p->gift, &p->runq, STEAL_MAX);
-	if (cas_acqrel(&p->stealreq, &req, req | REQ_ANSWERED))
-		return;
-	for (G *gp; (gp = runq_getnewest(&p->gift));) { /* taken back */
-		queue_push_head(&p->runq.q, &gp->sg.link);
-		store_relaxed(&p->runq.n, p->runq.n + 1);
+	if (!cas_acqrel(&p->stealreq, &req, req | REQ_ANSWERED)) { /* taken back */
+		runq_prepend(&p->fresh, &p->giftfresh);
+		runq_prepend(&p->runq, &p->gift);
 	}
 }
 
@@ -89,22 +93,29 @@ static bool receive(P *p, P *victim, int64_t now)
 {
 	if (load_acquire(&victim->stealreq) != (((uint32_t)p->id + 1) | REQ_ANSWERED))
 		return false;
-	stole(p, victim, victim->gift.n, now);
+	stole(p, victim, victim->gift.n + victim->giftfresh.n, now);
+	G *oldest = runq_get(&victim->giftfresh); /* the root of the largest tree runs first; for the others, see P.fresh */
+	if (oldest)
+		runq_put(&p->runq, oldest);
+	runq_append(&p->fresh, &victim->giftfresh);
 	runq_append(&p->runq, &victim->gift);
 	store_release(&victim->stealreq, 0u);
 	return true;
 }
 
-/* RQ-3: the search is over. True: there was an answer after all. */
+/* p asks v no more. True: there was an answer after all. */
+static bool take_back(P *p, P *v, int64_t now)
+{
+	uint32_t mine = (uint32_t)p->id + 1;
+	return (load_relaxed(&v->stealreq) & ~REQ_ANSWERED) == mine && !cas_acqrel(&v->stealreq, &mine, 0u) && receive(p, v, now);
+}
+
+/* RQ-3: the search is over. True: likewise. */
 static bool withdraw(P *p, int64_t now)
 {
 	bool any = false;
-	for (int i = 0, n = load_relaxed(&sched.nallp); i < n; i++) {
-		P *v = sched.allp[i];
-		uint32_t mine = (uint32_t)p->id + 1;
-		if ((load_relaxed(&v->stealreq) & ~REQ_ANSWERED) == mine && !cas_acqrel(&v->stealreq, &mine, 0u))
-			any |= receive(p, v, now);
-	}
+	for (int i = 0, n = load_relaxed(&sched.nallp); i < n; i++)
+		any |= take_back(p, sched.allp[i], now);
 	return any;
 }
 
@@ -194,7 +205,7 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
 	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
-		bool last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
+		bool sent = false, last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
 		for (int i = 0; i < n; i++) {
 			int at = (start + i) % n;
 			P *v = sched.allp[at];
@@ -219,9 +230,13 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us.
 			 * Whether v does is not known at first. */
 			if (gmp__debug.request && (first || ticks) && now + REQUEST_NS < end) {
-				*asked |= ask(p, v);
+				if (!sent) /* one a pass: each answer is half of a queue */
+					sent = ask(p, v);
+				*asked |= sent;
 				continue;
 			}
+			if (*asked && take_back(p, v, now)) /* not half by force, and half of the rest as an answer */
+				return picknext(p);
 			G *gp = steal_from(p, v, want, now);
 			if (gp)
 				return gp;

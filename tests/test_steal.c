@@ -63,16 +63,16 @@ static void answered(void *arg)
 	gmp__serve_request(p);
 	check_int(load_relaxed(&p->stealreq) & 0x7fffffff, thief);
 	check_int(p->fresh.n, QUEUED / 2);
-	check_int(p->gift.n, QUEUED / 2);
+	check_int(p->giftfresh.n, QUEUED / 2);
 	gmp__serve_request(p); /* answered already */
-	check_int(p->gift.n, QUEUED / 2);
+	check_int(p->giftfresh.n, QUEUED / 2);
 	leave(m);
 	atomic_store(&over, 1); /* the other P runs out of work */
 	while (atomic_load(&ran) < QUEUED / 2) /* without a call of the library */
 		usleep(100);
 	m = enter();
 	check_int(load_acquire(&m->p->stealreq), 0);
-	check_int(m->p->gift.n, 0);
+	check_int(m->p->giftfresh.n, 0);
 	leave(m);
 	check_int(gmp_waitgroup_wait(&wg), 0);
 	check_int(atomic_load(&ran), QUEUED);
@@ -90,7 +90,7 @@ static void declined(void *arg)
 	gmp__serve_request(p);
 	check_int(load_relaxed(&p->stealreq), 0);
 	check_int(p->fresh.n, 1);
-	check_int(p->gift.n, 0);
+	check_int(p->gift.n + p->giftfresh.n, 0);
 	leave(m);
 	check_int(gmp_join(g), 0);
 }
