@@ -19,6 +19,7 @@
 enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 16383 };
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
 static const int64_t REQUEST_NS = 5 * 1000;       /* a thief who searches no longer than that does not ask */
+static const int64_t STANDS_NS = 4 * 1000;        /* one that just does not switch at each look does not stand */
 static const int64_t STEAL_COST_NS = 5 * 1000;    /* a theft; Gs that their P reaches sooner are left to it */
 static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that changes P */
 static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
@@ -176,12 +177,12 @@ bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
 	        (load_relaxed(&p->lonewait) == 0 || load_relaxed(&p->lonems) != load_relaxed(&sched.coarse_ms));
 }
 
-/* What of v is worth the theft. ticks: dispatches and spawns of its M during the last dt ns; dt 0: not known. */
-static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool last, int64_t now)
+/* What of v is worth the theft. ticks: dispatches and spawns of its M during the last dt ns; dt 0: not known. stands: none for
+ * STANDS_NS, so it computes, or does not run at all. */
+static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands, bool last, int64_t now)
 {
 	Loot l = {0, 0, false};
 	uint32_t fresh = load_relaxed(&v->fresh.n), runq = load_relaxed(&v->runq.n);
-	bool stands = dt && ticks == 0; /* it computes, or does not run at all */
 	uint32_t most = p->stealpause && !stands ? STEAL_PROBE : STEAL_MAX;
 	bool may = stands || now >= p->stealafter;
 	if (stands ? fresh > 0 : may && fresh > 1)
@@ -202,6 +203,7 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 	int n = load_relaxed(&sched.procs);
 	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0), before = now;
 	uint64_t seen[16]; /* ticks of each P at the last pass; of more Ps than that, some look busier: no harm */
+	int64_t since[16]; /* when that was first seen */
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
 	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
@@ -223,13 +225,16 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			/* A spawner is at work, though it does not switch. */
 			uint64_t tick = load_relaxed(&v->schedtick) + load_relaxed(&v->nspawned), *s = &seen[at % (int)nelem(seen)];
 			uint64_t ticks = first ? 0 : tick - *s;
+			int64_t *t = &since[at % (int)nelem(since)];
+			if (first || ticks)
+				*t = now;
 			*s = tick;
-			Loot want = loot(p, v, ticks, first ? 0 : now - before, last, now);
+			bool stands = now - *t >= STANDS_NS;
+			Loot want = loot(p, v, ticks, first ? 0 : now - before, stands, last, now);
 			if (!want.fresh && !want.runq && !want.runnext)
 				continue;
-			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us.
-			 * Whether v does is not known at first. */
-			if (gmp__debug.request && (first || ticks) && now + REQUEST_NS < end) {
+			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us. */
+			if (gmp__debug.request && !stands && now + REQUEST_NS < end) {
 				if (!sent) /* one a pass: each answer is half of a queue */
 					sent = ask(p, v);
 				*asked |= sent;
