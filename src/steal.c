@@ -202,8 +202,8 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 {
 	int n = load_relaxed(&sched.procs);
 	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0), before = now;
-	uint64_t seen[16]; /* ticks of each P at the last pass; of more Ps than that, some look busier: no harm */
-	int64_t since[16]; /* when that was first seen */
+	uint64_t seen[MAXPROCS]; /* ticks of each P at the last pass */
+	int64_t since[MAXPROCS]; /* when that was first seen */
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
 	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
@@ -223,13 +223,11 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			if (!gmp__debug.steal)
 				continue;
 			/* A spawner is at work, though it does not switch. */
-			uint64_t tick = load_relaxed(&v->schedtick) + load_relaxed(&v->nspawned), *s = &seen[at % (int)nelem(seen)];
-			uint64_t ticks = first ? 0 : tick - *s;
-			int64_t *t = &since[at % (int)nelem(since)];
+			uint64_t tick = load_relaxed(&v->schedtick) + load_relaxed(&v->nspawned), ticks = first ? 0 : tick - seen[at];
 			if (first || ticks)
-				*t = now;
-			*s = tick;
-			bool stands = now - *t >= STANDS_NS;
+				since[at] = now;
+			seen[at] = tick;
+			bool stands = now - since[at] >= STANDS_NS;
 			Loot want = loot(p, v, ticks, first ? 0 : now - before, stands, last, now);
 			if (!want.fresh && !want.runq && !want.runnext)
 				continue;
