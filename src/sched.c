@@ -433,7 +433,7 @@ static G *findrunnable(M *m)
 			age_fresh(p, k);
 			int64_t old = NETPOLL_BUSY_NS;
 			if (p->runq.n >= LONG_QUEUE) /* how long what is found would wait, by the pace of the last round */
-				old = min_i64(max_i64(old, (now - p->tickedat) * p->runq.n / sched.ticksinit), NETPOLL_LONG_NS);
+				old = min_i64(max_i64(old, min_i64(now - p->tickedat, 2 * NETPOLL_LONG_NS) * p->runq.n / sched.ticksinit), NETPOLL_LONG_NS);
 			p->tickedat = now;
 			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > old &&
 			        !load_relaxed(&sched.polling)) {

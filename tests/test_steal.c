@@ -4,8 +4,8 @@
 #include "testutil.h"
 #include "proc.h"
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
-#include <unistd.h>
 
 enum { QUEUED = 10 };
 
@@ -17,7 +17,7 @@ static void hogs(void *arg)
 	(void)arg;
 	atomic_store(&hogging, 1);
 	while (!atomic_load(&over))
-		usleep(100);
+		sched_yield();
 }
 
 static void runs_elsewhere(void *arg)
@@ -52,7 +52,7 @@ static void answered(void *arg)
 	pthread_t t;
 	check_int(pthread_create(&t, NULL, foreign, &wg), 0);
 	while (!atomic_load(&hogging))
-		usleep(100);
+		sched_yield();
 	check_int(pthread_join(t, NULL), 0);
 	for (int i = 0; i < QUEUED; i++) /* the oldest half goes */
 		check_int(gmp_waitgroup_spawn(&wg, i < QUEUED / 2 ? runs_elsewhere : runs, NULL), 0);
@@ -69,7 +69,7 @@ static void answered(void *arg)
 	leave(m);
 	atomic_store(&over, 1); /* the other P runs out of work */
 	while (atomic_load(&ran) < QUEUED / 2) /* without a call of the library */
-		usleep(100);
+		sched_yield();
 	m = enter();
 	check_int(load_acquire(&m->p->stealreq), 0);
 	check_int(m->p->giftfresh.n, 0);
