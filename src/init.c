@@ -149,7 +149,8 @@ static int setup(const gmp_config *cfg, bool embedded)
 	sched.nstanding = 0;
 	sched.nmspinning = sched.polling = 0;
 	sched.waitersnet = 0;
-	sched.polluntil = sched.pollbegun = 0;
+	sched.polluntil = sched.gather = sched.gatherat = 0;
+	sched.gatherpopped = 0;
 	sched.donenote.key = 0;
 	sched.procs = 0;
 	for (int i = 0; i < sched.nallp; i++)

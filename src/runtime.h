@@ -163,23 +163,26 @@ struct Timer {
 typedef struct TimerRef {
 	Timer *t;         /* NULL: the id is free */
 	int64_t when;
-	uint32_t at;      /* index in the heap, or TIMER_LISTED + number of its list */
-	uint32_t prev, next; /* in a list: ids, 0 none. Of a free id: the next free one */
+	uint32_t at;      /* index in the heap, or TIMER_WHEEL + its slot */
+	uint32_t prev, next; /* in a slot: ids, 0 none. Of a free id: the next free one */
 } TimerRef;
-enum { TIMER_LISTS = 32 };
-#define TIMER_LISTED 0x80000000u
-typedef struct TimerSlot { int64_t when; uint32_t id; } TimerSlot;
+typedef struct TimerEntry { int64_t when; uint32_t id; } TimerEntry;
+enum { TIMER_LEVELS = 6, TIMER_LEVEL_BITS = 8, TIMER_SLOTS = TIMER_LEVELS << TIMER_LEVEL_BITS, TIMER_LISTS = 4 };
+#define TIMER_WHEEL 0x80000000u
 typedef struct Timers {
 	uint8_t lock;
 	uint32_t n, nheap; /* pending; of these in the heap */
 	uint32_t cap;      /* of heap and ref */
-	TimerSlot *heap;   /* 4-ary, smallest `when` first */
-	TimerRef *ref;
 	uint32_t free;     /* ids that were given back; 0 none */
-	uint32_t lists;    /* bit i: list[i] is not empty */
-	struct { uint32_t head, tail; } list[TIMER_LISTS]; /* ids; each ascends in `when` */
-	int64_t minwhen;   /* of all, or INT64_MAX; written under lock, read by anyone */
+	TimerRef *ref;
+	TimerEntry *heap;  /* 4-ary, smallest `when` first: up to the unit `edge`. The wheel has what is later (timer.c) */
+	uint64_t edge;
+	int64_t minwhen;   /* not later than any, or INT64_MAX: none; written under lock, read by anyone */
 	uint64_t npopped;  /* so many were due; written under lock, read by anyone */
+	uint32_t words;    /* bit w: occupied[w] is not 0 */
+	uint64_t occupied[TIMER_SLOTS / 64]; /* bit s: slot[s] is not empty */
+	uint32_t moving;   /* TW-4: 1 + the slot that is emptied; 0: none */
+	uint32_t slot[TIMER_SLOTS][TIMER_LISTS]; /* ids of the first ones; the list of id is id % TIMER_LISTS */
 } Timers;
 
 /* ---- P ----------------------------------------------------------------------------------------------------------- */
@@ -216,6 +219,7 @@ struct P {
 	int64_t slicestart; /* FQ-1 */
 	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
 	bool ranfresh;
+	int64_t gathered, gathertook; /* TM-7: when timers that had gathered were run (0: all done); how long the last took */
 	int64_t freshsince; /* when the fresh queue was last seen empty */
 	uint32_t awaitvain, awaitskip; /* gmp__foreign_await: in vain so often; not so many times */
 	uint32_t warmstacks; /* so many at the head of runq have the page of their stack in the TLB: prefetch.c */
@@ -349,8 +353,9 @@ struct Sched {
 	uint32_t waitersnet; /* Gs parked in the network poller */
 	uint32_t polling;    /* 1: an M blocks in netpoll */
 	int64_t polluntil;   /* its deadline */
-	uint64_t pollpopped; /* TM-7: timers that had been due when an M last began to poll, and when that was; of who polls */
-	int64_t pollbegun;
+	int64_t gather;      /* TM-7: how long deadlines may wait for others; 0 or a fraction of a millisecond */
+	int64_t gatherat;    /* when that was last judged, and how many timers had been due by then */
+	uint64_t gatherpopped;
 	int64_t lastpoll;    /* when the network was last looked at */
 	uint32_t sysmonsleep; /* 1: deep asleep */
 	Note sysmonnote;
@@ -467,6 +472,7 @@ void gmp__wakep(void);
 bool gmp__anything_queued(void);
 void gmp__wakep_hint(M *m, P *p);
 int64_t gmp__look_at_clock(P *p);
+int64_t gmp__gather(int64_t now);
 enum { GLOBRUNQ_BATCH = 128 };
 G *gmp__globrunqget(P *p, uint32_t max);
 void gmp__spin_begin(M *m);

@@ -213,7 +213,8 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			P *v = sched.allp[at];
 			if (v == p)
 				continue;
-			if (load_acquire(&v->timers.minwhen) <= now && gmp__runtimers(m, v, now)) {
+			int64_t min = load_acquire(&v->timers.minwhen);
+			if (min <= now && min <= now - gmp__gather(now) && gmp__runtimers(m, v, now)) {
 				G *gp = picknext(p);
 				if (gp)
 					return gp;

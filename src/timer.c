@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: MIT
  * timer.c - per-P timers.
  *
- * Most deadlines are set anew and anew a fixed time ahead, and hardly one of them comes. So there is a list for each order
- * of magnitude of that time, into which such timers go at the end and out of which they come anywhere, without a search;
- * whoever is too early for the end of its list goes into a 4-ary heap ordered by `when`.
+ * Most deadlines are set anew and anew, and hardly one of them comes; those that come, come by the thousand. So whatever is
+ * not due yet stands in a hierarchical wheel (Varghese, Lauck, "Hashed and Hierarchical Timing Wheels", 1987): into the slot of
+ * its time it goes without a search, and out of it. Only those of the unit that has come, 65 us, are put in order, in a 4-ary
+ * heap small enough for the nearest cache.
+ *   TW-1 Time in units, in digits of eight bits. A timer whose unit is `edge` or earlier is in the heap. Another one is at the
+ *        level of the highest digit in which it differs from edge, in the slot of that digit: so lower levels, and in a level
+ *        lower slots, come first.
+ *   TW-2 edge follows the clock and is never ahead of it: else what is set now, and most likely never comes, would go to the
+ *        heap. When it gets to the start of a slot, those in the slot move to a lower level, or to the heap.
+ *   TW-3 minwhen is exact if the first slot has few timers; else it may be the slot's start, and whoever wakes then finds the
+ *        next level's. That is at most once a level.
+ *   TW-4 What stands in a slot whose time has come is moved MOVE_MOST at a time, and what is set meanwhile goes elsewhere.
+ *        minwhen is past until all is moved, so everyone who looks at timers goes on with it. So a million deadlines that are
+ *        to come in the same second hold nobody up.
+ *   TW-5 A slot has four lists, walked side by side, so that the misses of their cold elements overlap.
  *
  * Timers never move between Ps; a P's timers may be run, added to and removed from by anyone under the lock byte,
  * also while the P is idle or dead (findrunnable looks after the dead ones).
@@ -14,24 +26,24 @@
  *   TM-3 gmp__timer_pop copies the timer out under the lock, so its memory may go as soon as gmp__timer_remove has
  *        returned or it was not pending. A callback that is late is stopped by its sequence number (PK-6); what such a
  *        callback needs of a gmp_timer is kept by counting (TI-2, time.c).
- *   TM-4 Set-and-cancel of a fixed time touches the end of a list only; in the heap a far deadline stays a leaf.
+ *   TM-4 Set-and-cancel touches the head of a slot's list, and its neighbours.
  *   TM-5 The sleeper wakes at polluntil or earlier, but for TM-7: an adder with a later deadline relies on it.
  *   TM-6 A poller that comes back while the world stands finds no P and goes to sleep; startworld wakes somebody for it.
- *   TM-7 Where deadlines pass thick and fast the sleeper lets them gather, until COALESCE_NS after it went to sleep at most: a
- *        wake-up for each (15 us of CPU time) would cost more than all that the coroutines do. One that is alone is served
+ *   TM-7 Where deadlines come thick and fast, who has nothing else to do lets them gather, COALESCE_NS at most after the first:
+ *        a wake-up for each (15-25 us of CPU time) would cost more than all that the coroutines do. One that is alone is served
  *        at once. polluntil stays the first deadline, so that an adder with an earlier one still wakes the sleeper. */
 #include "proc.h"
 #include "timer.h"
 #include <stdlib.h>
 #include <string.h>
 
-static void place(Timers *ts, uint32_t i, TimerSlot s)
+static void place(Timers *ts, uint32_t i, TimerEntry s)
 {
 	ts->heap[i] = s;
 	ts->ref[s.id - 1].at = i;
 }
 
-static void siftup(Timers *ts, uint32_t i, TimerSlot s)
+static void siftup(Timers *ts, uint32_t i, TimerEntry s)
 {
 	while (i > 0) {
 		uint32_t up = (i - 1) / 4;
@@ -43,7 +55,7 @@ static void siftup(Timers *ts, uint32_t i, TimerSlot s)
 	place(ts, i, s);
 }
 
-static void siftdown(Timers *ts, uint32_t i, TimerSlot s)
+static void siftdown(Timers *ts, uint32_t i, TimerEntry s)
 {
 	for (;;) {
 		uint32_t c = i * 4 + 1;
@@ -63,7 +75,7 @@ static void siftdown(Timers *ts, uint32_t i, TimerSlot s)
 
 static void heap_remove(Timers *ts, uint32_t i)
 {
-	TimerSlot last = ts->heap[--ts->nheap];
+	TimerEntry last = ts->heap[--ts->nheap];
 	if (i == ts->nheap)
 		return;
 	if (i > 0 && ts->heap[(i - 1) / 4].when > last.when)
@@ -78,7 +90,7 @@ static bool grow(Timers *ts)
 {
 	uint32_t cap = ts->cap ? ts->cap * 2 : 16;
 	/* What has grown when the next one does not is used next time. */
-	TimerSlot *heap = resized(ts->heap, cap * sizeof *heap);
+	TimerEntry *heap = resized(ts->heap, cap * sizeof *heap);
 	if (!heap)
 		return false;
 	ts->heap = heap;
@@ -93,82 +105,148 @@ static bool grow(Timers *ts)
 	return true;
 }
 
-/* Which list: the magnitude of the time from now on. The clock may be old, which does no harm. */
-static uint32_t list_of(const P *p, int64_t when)
+/* ---- the wheel --------------------------------------------------------------------------------------------------- */
+
+enum { UNIT_SHIFT = 16, DIGIT = (1 << TIMER_LEVEL_BITS) - 1, EXACT_MOST = 16, MOVE_MOST = 1024 };
+
+static uint64_t unit_of(int64_t when) { return when > 0 ? (uint64_t)when >> UNIT_SHIFT : 0; }
+
+static uint32_t first_slot(const Timers *ts)
 {
-	int64_t units = (when - load_relaxed(&p->now)) >> 16; /* of 65 us */
-	uint32_t k = units <= 0 ? 0 : 64 - (uint32_t)__builtin_clzll((unsigned long long)units);
-	return k < TIMER_LISTS ? k : TIMER_LISTS - 1;
+	uint32_t w = (uint32_t)__builtin_ctz(ts->words);
+	return w * 64 + (uint32_t)__builtin_ctzll(ts->occupied[w]);
 }
 
-/* Into the list, or the heap. */
-static void enqueue(P *p, uint32_t id, int64_t when)
+static uint64_t slot_start(const Timers *ts, uint32_t s)
 {
-	Timers *ts = &p->timers;
+	uint32_t shift = (s >> TIMER_LEVEL_BITS) * TIMER_LEVEL_BITS;
+	return (((ts->edge >> shift) & ~(uint64_t)DIGIT) | (s & DIGIT)) << shift;
+}
+
+static uint32_t list_of(uint32_t id) { return id % TIMER_LISTS; }
+
+static void slot_unlisted(Timers *ts, uint32_t s)
+{
+	const uint32_t *l = ts->slot[s];
+	if (l[0] | l[1] | l[2] | l[3])
+		return;
+	ts->occupied[s / 64] &= ~(UINT64_C(1) << s % 64);
+	if (!ts->occupied[s / 64])
+		ts->words &= ~(1u << s / 64);
+	if (ts->moving == s + 1)
+		ts->moving = 0;
+}
+
+/* TW-1. Into the heap, or the wheel. */
+static void insert(Timers *ts, uint32_t id, int64_t when)
+{
 	TimerRef *r = &ts->ref[id - 1];
-	uint32_t k = list_of(p, when), tail = ts->list[k].tail;
+	uint64_t unit = unit_of(when);
 	r->when = when;
-	if (tail && ts->ref[tail - 1].when > when) {
-		siftup(ts, ts->nheap++, (TimerSlot){when, id});
-	} else {
-		r->at = TIMER_LISTED | k;
-		r->prev = tail;
-		r->next = 0;
-		*(tail ? &ts->ref[tail - 1].next : &ts->list[k].head) = id;
-		ts->list[k].tail = id;
-		ts->lists |= 1u << k;
+	if (unit <= ts->edge) {
+		siftup(ts, ts->nheap++, (TimerEntry){when, id});
+		return;
 	}
-	if (when < ts->minwhen)
-		store_release(&ts->minwhen, when);
+	uint32_t level = (63 - (uint32_t)__builtin_clzll(unit ^ ts->edge)) / TIMER_LEVEL_BITS;
+	uint32_t s = level << TIMER_LEVEL_BITS | (uint32_t)(unit >> level * TIMER_LEVEL_BITS & DIGIT);
+	uint32_t *list = &ts->slot[s][list_of(id)], head = *list;
+	r->at = TIMER_WHEEL | s;
+	r->prev = 0;
+	r->next = head;
+	if (head)
+		ts->ref[head - 1].prev = id;
+	*list = id;
+	ts->occupied[s / 64] |= UINT64_C(1) << s % 64;
+	ts->words |= 1u << s / 64;
 }
 
-/* The first of list k, k counted up to one that has a timer; false: there is none. */
-static bool next_list(const Timers *ts, uint32_t *k)
+/* TW-4. Of the slot that is emptied; edge is its start. */
+static void move(Timers *ts)
 {
-	uint32_t left = *k < TIMER_LISTS ? ts->lists >> *k : 0;
-	if (!left)
-		return false;
-	*k += (uint32_t)__builtin_ctz(left);
-	return true;
-}
-
-/* The timer that is due first; 0: there is none. */
-static uint32_t first(const Timers *ts)
-{
-	int64_t min = ts->nheap ? ts->heap[0].when : INT64_MAX;
-	uint32_t id = ts->nheap ? ts->heap[0].id : 0;
-	for (uint32_t k = 0; next_list(ts, &k); k++) {
-		uint32_t head = ts->list[k].head;
-		if (!id || ts->ref[head - 1].when < min) {
-			id = head;
-			min = ts->ref[head - 1].when;
+	uint32_t s = ts->moving - 1, *l = ts->slot[s];
+	for (int n = 0; n < MOVE_MOST && (l[0] | l[1] | l[2] | l[3]); n += TIMER_LISTS) {
+		for (int k = 0; k < TIMER_LISTS; k++) {
+			uint32_t id = l[k];
+			if (!id)
+				continue;
+			const TimerRef *r = &ts->ref[id - 1];
+			l[k] = r->next;
+			if (s <= DIGIT) /* it is popped soon, and lies on a stack that no cache holds */
+				__builtin_prefetch(r->t, 1, 3);
+			insert(ts, id, r->when);
 		}
 	}
-	return id;
+	for (int k = 0; k < TIMER_LISTS; k++)
+		if (l[k])
+			ts->ref[l[k] - 1].prev = 0;
+	slot_unlisted(ts, s);
+}
+
+/* TW-2. moving is set if not all that is due is in the heap yet. */
+static void advance(Timers *ts, int64_t now)
+{
+	uint64_t unit = unit_of(now);
+	while (ts->moving || (unit > ts->edge && ts->words)) {
+		if (!ts->moving) {
+			uint32_t s = first_slot(ts);
+			uint64_t start = slot_start(ts, s);
+			if (start > unit)
+				break;
+			ts->edge = start;
+			ts->moving = s + 1;
+		}
+		move(ts);
+		if (ts->moving)
+			return;
+	}
+	if (unit > ts->edge)
+		ts->edge = unit;
 }
 
 static void dequeue(Timers *ts, uint32_t id)
 {
-	TimerRef *r = &ts->ref[id - 1];
-	if (r->at & TIMER_LISTED) {
-		uint32_t k = r->at & ~TIMER_LISTED;
-		*(r->prev ? &ts->ref[r->prev - 1].next : &ts->list[k].head) = r->next;
-		*(r->next ? &ts->ref[r->next - 1].prev : &ts->list[k].tail) = r->prev;
-		if (!ts->list[k].head)
-			ts->lists &= ~(1u << k);
-	} else {
+	const TimerRef *r = &ts->ref[id - 1];
+	if (!(r->at & TIMER_WHEEL)) {
 		heap_remove(ts, r->at);
+		return;
+	}
+	if (r->next)
+		ts->ref[r->next - 1].prev = r->prev;
+	if (r->prev) {
+		ts->ref[r->prev - 1].next = r->next;
+	} else {
+		uint32_t s = r->at & ~TIMER_WHEEL;
+		ts->slot[s][list_of(id)] = r->next;
+		if (!r->next)
+			slot_unlisted(ts, s);
 	}
 }
 
-/* One store: while a periodic timer moves on nobody may see what is without it (TM-1). */
-static void set_min(Timers *ts)
+/* TW-3 */
+static int64_t earliest(const Timers *ts)
 {
-	uint32_t id = first(ts);
-	if (id) /* mostly it is popped next, and it lies on a stack that no cache holds */
-		__builtin_prefetch(ts->ref[id - 1].t, 1, 3);
-	store_release(&ts->minwhen, id ? ts->ref[id - 1].when : INT64_MAX);
+	if (ts->moving)
+		return (int64_t)(ts->edge << UNIT_SHIFT);
+	if (ts->nheap)
+		return ts->heap[0].when;
+	if (!ts->words)
+		return INT64_MAX;
+	uint32_t s = first_slot(ts), looked = 0;
+	int64_t min = INT64_MAX;
+	for (int k = 0; k < TIMER_LISTS; k++) {
+		for (uint32_t id = ts->slot[s][k]; id; id = ts->ref[id - 1].next) {
+			if (looked++ == EXACT_MOST)
+				return (int64_t)(slot_start(ts, s) << UNIT_SHIFT);
+			min = min_i64(min, ts->ref[id - 1].when);
+		}
+	}
+	return min;
 }
+
+/* One store: while a periodic timer moves on nobody may see what is without it (TM-1). */
+static void set_min(Timers *ts) { store_release(&ts->minwhen, earliest(ts)); }
+
+/* ---- adding, removing -------------------------------------------------------------------------------------------- */
 
 /* t is pending nowhere. The lock is taken here. */
 int gmp__timer_add(P *p, Timer *t)
@@ -184,8 +262,12 @@ int gmp__timer_add(P *p, Timer *t)
 	ts->free = ts->ref[id - 1].next;
 	ts->ref[id - 1].t = t;
 	store_release(&t->id, id); /* whoever sees it sees t->when (DT-2) */
+	if (ts->n == 0) /* the wheel is empty: any edge will do, and a near one makes for low levels */
+		ts->edge = unit_of(load_relaxed(&p->now));
 	store_relaxed(&ts->n, ts->n + 1);
-	enqueue(p, id, t->when);
+	insert(ts, id, t->when);
+	if (t->when < ts->minwhen)
+		store_release(&ts->minwhen, t->when);
 	ounlock(&ts->lock);
 	return 0;
 }
@@ -233,7 +315,13 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 		ounlock(&ts->lock);
 		return NULL;
 	}
-	uint32_t id = first(ts);
+	advance(ts, now);
+	if (!ts->nheap || ts->heap[0].when > now) {
+		set_min(ts);
+		ounlock(&ts->lock);
+		return NULL;
+	}
+	uint32_t id = ts->heap[0].id;
 	Timer *t = ts->ref[id - 1].t;
 	t->popped++;
 	store_relaxed(&ts->npopped, ts->npopped + 1);
@@ -242,11 +330,13 @@ Timer *gmp__timer_pop(P *p, int64_t now, Timer *copy)
 		int64_t missed = (now - t->when) / t->period;
 		t->when = add_sat_i64(t->when, add_sat_i64(missed * t->period, t->period));
 		dequeue(ts, id);
-		enqueue(p, id, t->when);
-		set_min(ts);
+		insert(ts, id, t->when);
 	} else {
 		forget(ts, id);
 	}
+	set_min(ts);
+	if (ts->nheap) /* mostly it is popped next */
+		__builtin_prefetch(ts->ref[ts->heap[0].id - 1].t->arg, 1, 3);
 	ounlock(&ts->lock);
 	return t;
 }
@@ -263,8 +353,9 @@ void gmp__timers_clear(P *p)
 		*r = (TimerRef){.next = ts->free};
 		ts->free = id;
 	}
-	memset(ts->list, 0, sizeof ts->list);
-	ts->lists = ts->nheap = 0;
+	memset(ts->slot, 0, sizeof ts->slot);
+	memset(ts->occupied, 0, sizeof ts->occupied);
+	ts->words = ts->nheap = ts->moving = 0;
 	store_relaxed(&ts->n, 0u);
 	store_release(&ts->minwhen, INT64_MAX);
 }

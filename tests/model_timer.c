@@ -4,7 +4,7 @@
  * must be polling with a time-out no later than the earliest timer.
  *
  * Left out: timers that expire for good (a sleeper that wakes looks again), work (model_wake.c), an owner that computes (sysmon's matter),
- * and TM-7: time has no lengths here, and what gathers is served 0.2 ms after polluntil at most. */
+ * and TM-7: time has no lengths here, and what gathers is served 0.4 ms after polluntil at most. */
 #define IL_T 5
 #define IL_V 12
 #define IL_BUF 6
