@@ -39,7 +39,8 @@ static void fork_child(void)
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
 		p->lock.key = 0;
-		p->timers = (Timers){.minwhen = INT64_MAX}; /* somebody may have been at work on them: their memory is lost */
+		memset(&p->timers, 0, sizeof p->timers); /* somebody may have been at work on them: their memory is lost */
+		p->timers.minwhen = INT64_MAX;
 		memset(&p->stacks, 0, sizeof p->stacks);
 		memset(&p->gfree, 0, sizeof p->gfree);
 		p->ngfree = 0;
@@ -149,7 +150,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 	sched.nstanding = 0;
 	sched.nmspinning = sched.polling = 0;
 	sched.waitersnet = 0;
-	sched.polluntil = sched.gather = sched.gatherat = 0;
+	sched.polluntil = sched.gather = sched.gatherat = sched.gathered = 0;
 	sched.gatherpopped = 0;
 	sched.donenote.key = 0;
 	sched.procs = 0;

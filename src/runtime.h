@@ -219,7 +219,7 @@ struct P {
 	int64_t slicestart; /* FQ-1 */
 	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
 	bool ranfresh;
-	int64_t gathered, gathertook; /* TM-7: when timers that had gathered were run (0: all done); how long the last took */
+	int64_t batchat, batchtook; /* TM-7: when timers that had gathered were run (0: all done); how long the last took */
 	int64_t freshsince; /* when the fresh queue was last seen empty */
 	uint32_t awaitvain, awaitskip; /* gmp__foreign_await: in vain so often; not so many times */
 	uint32_t warmstacks; /* so many at the head of runq have the page of their stack in the TLB: prefetch.c */
@@ -353,8 +353,9 @@ struct Sched {
 	uint32_t waitersnet; /* Gs parked in the network poller */
 	uint32_t polling;    /* 1: an M blocks in netpoll */
 	int64_t polluntil;   /* its deadline */
-	int64_t gather;      /* TM-7: how long deadlines may wait for others; 0 or a fraction of a millisecond */
-	int64_t gatherat;    /* when that was last judged, and how many timers had been due by then */
+	int64_t gather;      /* TM-7: 0, or how far apart deadlines are served */
+	int64_t gathered;    /* when some were last */
+	int64_t gatherat;    /* when gather was last judged, and how many timers had been due by then */
 	uint64_t gatherpopped;
 	int64_t lastpoll;    /* when the network was last looked at */
 	uint32_t sysmonsleep; /* 1: deep asleep */
@@ -472,7 +473,7 @@ void gmp__wakep(void);
 bool gmp__anything_queued(void);
 void gmp__wakep_hint(M *m, P *p);
 int64_t gmp__look_at_clock(P *p);
-int64_t gmp__gather(int64_t now);
+int64_t gmp__gather_until(int64_t now);
 enum { GLOBRUNQ_BATCH = 128 };
 G *gmp__globrunqget(P *p, uint32_t max);
 void gmp__spin_begin(M *m);

@@ -15,8 +15,8 @@
  *        coarse clock. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped switching, or switches too
  *        slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
- *   WK-6 Nobody searches while all other Ps are idle: only timers, the network or a foreign thread can bring work then, and for
- *        these an M waits in the poller (for the last see foreign.c).
+ *   WK-6 Whoever runs out of work while all other Ps are idle does not search: only timers, the network or a foreign thread can
+ *        bring work then, and for these an M waits in the poller (for the last see foreign.c). Who was woken does: there was work.
  *   TM-1 see timer.c; the sleeper's half is idle_poll here.
  * Model: tests/model_wake.c. */
 #include "proc.h"
@@ -32,7 +32,7 @@ enum { GLOBRUNQ_SHARE = 32 };
 static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 /* TM-7: deadlines gather for so long, if so many are expected to come meanwhile, by those of the last window. */
 enum { COALESCE_DUE = 8, COALESCE_WINDOW = 4 };
-static const int64_t COALESCE_NS = 400 * 1000, GATHER_LIGHT_NS = 200 * 1000;
+static const int64_t COALESCE_NS = 400 * 1000, BATCH_LIGHT_NS = 200 * 1000;
 /* Busy Ps look at the network this often at most. Where what is found would wait long behind others, not before it would have
  * its turn: it is as good to find it then, and better if a P with a shorter queue does. */
 enum { LONG_QUEUE = 32 };
@@ -150,10 +150,12 @@ bool gmp__runtimers(M *m, P *p, int64_t now)
 {
 	bool ran = false;
 	Timer t;
-	while (gmp__timer_pop(p, now, &t)) {
-		t.f(m, t.arg, t.seq);
-		ran = true;
-	}
+	do {
+		while (gmp__timer_pop(p, now, &t)) {
+			t.f(m, t.arg, t.seq);
+			ran = true;
+		}
+	} while (load_acquire(&p->timers.minwhen) <= now); /* TW-4 */
 	return ran;
 }
 
@@ -181,9 +183,8 @@ int gmp__timer_start(M *m, Timer *t)
 	return 0;
 }
 
-/* TM-7. How long those who have nothing else to do leave a timer that is due alone. By the rate of late; who judges that is the
- * first one to come after a while, others see what was judged before. */
-int64_t gmp__gather(int64_t now)
+/* TM-7, by the rate of late. Who judges that is the first one to come after a while, others see what was judged before. */
+static int64_t gather(int64_t now)
 {
 	int64_t at = load_relaxed(&sched.gatherat), dt = now - at;
 	if (dt < COALESCE_WINDOW * COALESCE_NS || !cas_acqrel(&sched.gatherat, &at, now))
@@ -193,9 +194,16 @@ int64_t gmp__gather(int64_t now)
 		popped += load_relaxed(&sched.allp[i]->timers.npopped);
 	int64_t due = (int64_t)(popped - load_relaxed(&sched.gatherpopped));
 	store_relaxed(&sched.gatherpopped, popped);
-	int64_t gather = due > COALESCE_DUE * dt / COALESCE_NS ? COALESCE_NS : 0;
-	store_relaxed(&sched.gather, gather);
-	return gather;
+	int64_t g = due > COALESCE_DUE * dt / COALESCE_NS ? COALESCE_NS : 0;
+	store_relaxed(&sched.gather, g);
+	return g;
+}
+
+/* Who has nothing else to do leaves timers alone until then, though they are due. 0: it does not. */
+int64_t gmp__gather_until(int64_t now)
+{
+	int64_t g = gather(now);
+	return g ? load_relaxed(&sched.gathered) + g : 0;
 }
 
 /* ---- the global queue, searchers ---------------------------------------------------------------------------------- */
@@ -301,7 +309,7 @@ static bool idle_poll(M *m)
 		int64_t wait = -1;
 		if (until != INT64_MAX) {
 			int64_t now = gmp__os_now();
-			wait = max_i64(until - now + gmp__gather(now), 0);
+			wait = max_i64(max_i64(until, gmp__gather_until(now)) - now, 0);
 		}
 		n = gmp__netpoll(&q, wait);
 		fetch_add_relaxed(&sched.npolls, 1);
@@ -392,19 +400,13 @@ static void age_fresh(P *p, int64_t k)
 		runq_put(&p->runq, gp);
 }
 
-/* WK-6. p is out of work. Nobody has any to steal, or is about to bring some. */
-static bool alone(void)
-{
-	return load_relaxed(&sched.npidle) + 1 >= (uint32_t)load_relaxed(&sched.procs) && load_relaxed(&sched.nforeign) == 0;
-}
-
 /* p runs what is due at v. Gs that have gathered wake nobody if p was done soon with the last ones: what another M would save
  * is less than its wake-up costs. Like WK-4, it is sysmon's matter should they take longer this time. */
-static void run_due(M *m, P *p, P *v, int64_t now, int64_t gather)
+static void run_due(M *m, P *p, P *v, int64_t now, bool gathered)
 {
-	if (load_acquire(&v->timers.minwhen) > now - gather)
+	if (load_acquire(&v->timers.minwhen) > now)
 		return;
-	if (gather == 0 || p->gathertook >= GATHER_LIGHT_NS) {
+	if (!gathered || p->batchtook >= BATCH_LIGHT_NS) {
 		gmp__runtimers(m, v, now);
 	} else {
 		uint32_t wait = load_relaxed(&p->lonewait), ms = load_relaxed(&p->lonems);
@@ -414,23 +416,27 @@ static void run_due(M *m, P *p, P *v, int64_t now, int64_t gather)
 		store_relaxed(&p->lonewait, wait);
 		store_relaxed(&p->lonems, ms);
 	}
-	if (gather && !p->gathered)
-		p->gathered = now;
+	if (gathered) {
+		p->batchat = now;
+		store_relaxed(&sched.gathered, now);
+	}
 }
 
 /* On g0. A busy P looks at its own timers: what is due queues up behind its work. One without work lets them gather, and serves
  * those of all. */
 static void due_timers(M *m, P *p, int64_t now, bool busy)
 {
-	int64_t gather = busy ? 0 : gmp__gather(now);
-	if (!busy && p->gathered) {
-		p->gathertook = now - p->gathered;
-		p->gathered = 0;
+	int64_t until = busy ? 0 : gmp__gather_until(now);
+	if (!busy && p->batchat) {
+		p->batchtook = now - p->batchat;
+		p->batchat = 0;
 	}
-	run_due(m, p, p, now, gather);
+	if (until > now)
+		return;
+	run_due(m, p, p, now, until > 0);
 	/* Of Ps that are no more (procresize) nobody else looks at the timers. */
 	for (int i = busy ? load_relaxed(&sched.procs) : 0, n = load_relaxed(&sched.nallp); i < n; i++)
-		run_due(m, p, sched.allp[i], now, gather);
+		run_due(m, p, sched.allp[i], now, until > 0);
 }
 
 /* The next G for m, who holds a P; NULL when the run is over (the M may have lost its P then). */
@@ -505,7 +511,7 @@ static G *findrunnable(M *m)
 				continue;
 			}
 		}
-		if (load_relaxed(&sched.multi) && !alone()) {
+		if (load_relaxed(&sched.multi)) {
 			bool searched;
 			if ((gp = gmp__steal_work(m, p, now, &searched)))
 				return gp;

@@ -214,7 +214,7 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			if (v == p)
 				continue;
 			int64_t min = load_acquire(&v->timers.minwhen);
-			if (min <= now && min <= now - gmp__gather(now) && gmp__runtimers(m, v, now)) {
+			if (min <= now && now >= gmp__gather_until(now) && gmp__runtimers(m, v, now)) {
 				G *gp = picknext(p);
 				if (gp)
 					return gp;
@@ -267,7 +267,7 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 	if (!m->spinning) {
 		/* At most half of the busy Ps search: more would only get into each other's way. */
 		uint32_t busy = (uint32_t)load_relaxed(&sched.procs) - load_relaxed(&sched.npidle);
-		if (2 * load_relaxed(&sched.nmspinning) >= busy)
+		if (2 * load_relaxed(&sched.nmspinning) >= busy || (busy <= 1 && load_relaxed(&sched.nforeign) == 0)) /* WK-6 */
 			return NULL;
 		gmp__spin_begin(m);
 	}

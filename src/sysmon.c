@@ -210,7 +210,8 @@ static void *sysmon(void *arg)
 			quiet = 0;
 		} else if (++quiet > QUIET_ROUNDS) {
 			bool soon = due - now < DELAY_MAX || load_relaxed(&sched.npidle);
-			int64_t max = allidle ? DELAY_MAX : soon ? DELAY_TIMERS : DELAY_BUSY;
+			bool rests = allidle && !load_relaxed(&sched.gather); /* TM-7: those who gather wake nobody */
+			int64_t max = rests ? DELAY_MAX : soon ? DELAY_TIMERS : DELAY_BUSY;
 			delay = min_i64(delay * 2, max);
 		}
 	}

@@ -186,6 +186,59 @@ static void a_lonely_deadline_has_no_false_alarms(void **state)
 	}
 }
 
+/* ... and when all are gone nobody wakes at all. */
+static void no_deadline_is_left_behind(void **state)
+{
+	(void)state;
+	enum { N = 40 };
+	static P p;
+	static Timer t[N];
+	p.timers.minwhen = INT64_MAX;
+	p.now = 1000 * GMP_SEC;
+	for (int k = 0; k < N; k++) {
+		t[k] = (Timer){.when = p.now + GMP_SEC + k};
+		check_int(gmp__timer_add(&p, &t[k]), 0);
+	}
+	check(gmp__timer_remove(&t[0]));
+	check(p.timers.minwhen < t[1].when); /* not known exactly */
+	for (int k = 1; k < N; k++)
+		check(gmp__timer_remove(&t[k]));
+	check_int(p.timers.minwhen, INT64_MAX);
+	free_heap(&p);
+}
+
+static void note_time(M *m, void *arg, uintptr_t seq)
+{
+	(void)m;
+	(void)seq;
+	++*(int *)arg;
+}
+
+/* TW-4: what is due is served at once, however many are to be moved. */
+static void a_move_delays_no_deadline(void **state)
+{
+	(void)state;
+	enum { N = 20000 };
+	static P p;
+	static Timer t[N];
+	int served = 0;
+	const int64_t when = 100 * GMP_SEC, now = when - GMP_SEC;
+	Timer due = {.when = now, .f = note_time, .arg = &served};
+	p.timers.minwhen = INT64_MAX;
+	p.now = 1;
+	for (int k = 0; k < N; k++) {
+		t[k] = (Timer){.when = when + k};
+		check_int(gmp__timer_add(&p, &t[k]), 0);
+	}
+	check_int(gmp__timer_add(&p, &due), 0);
+	check(t[0].when >> 32 == now >> 32); /* in the same slot */
+	check(gmp__runtimers(NULL, &p, now));
+	check_int(served, 1);
+	check(p.timers.minwhen > now);
+	gmp__timers_clear(&p);
+	free_heap(&p);
+}
+
 /* TW-4 */
 static void many_deadlines_are_moved_by_and_by(void **state)
 {
@@ -971,6 +1024,8 @@ int main(void)
 		cmocka_unit_test(a_periodic_timer_keeps_its_phase),
 		cmocka_unit_test(timers_come_in_their_order),
 		cmocka_unit_test(a_lonely_deadline_has_no_false_alarms),
+		cmocka_unit_test(no_deadline_is_left_behind),
+		cmocka_unit_test(a_move_delays_no_deadline),
 		cmocka_unit_test(many_deadlines_are_moved_by_and_by),
 		cmocka_unit_test(a_sleep_is_not_short_and_can_be_cancelled),
 		cmocka_unit_test(many_sleep_at_once),
