@@ -143,8 +143,8 @@ void gmp_yield(void);
 /* Yields only when asked to (time slice over while others wait): a load and a branch. For long loops. Any thread. */
 void gmp_checkpoint(void);
 
-/* 0; -ECANCELED. ns <= 0 or a passed deadline returns 0 at once. Any thread. Never early; where 40 and more deadlines come each
- * millisecond and the CPUs are idle, up to 0.2 ms later than else, since one wake-up serves several (timers, too). */
+/* 0; -ECANCELED. ns <= 0 or a passed deadline returns 0 at once. Any thread. Never early; where 20 and more deadlines come each
+ * millisecond and the CPUs are idle, up to 0.4 ms later than else, since one wake-up serves several (timers, too). */
 int gmp_sleep(int64_t ns);
 int gmp_sleep_until(int64_t deadline);
 
@@ -288,6 +288,7 @@ typedef struct gmp_timer gmp_timer;
 gmp_timer *gmp_timer_new(gmp_fn *fn, void *arg);
 /* Start or reset: first expiry at `deadline` (0: now), then every `period` ns (0: once); missed periods are dropped, the
  * phase is kept. What was started before is stopped (gmp_timer_stop). A timer keeps no run alive, and ends with it.
+ * Periods under 0.4 ms lose expiries where deadlines come as thick as gmp_sleep says.
  * 1: it was pending; 0: it was not; -EINVAL NULL or period < 0; -ESRCH no runtime; -ENOMEM (it is stopped). Any thread. */
 int gmp_timer_start(gmp_timer *t, int64_t deadline, int64_t period);
 /* After it returned fn is not begun any more; one that has begun may still run. Any thread; fn itself may call it, too.

@@ -116,7 +116,7 @@ G *gmp__foreign_await(M *m, P *p, int64_t now)
 		p->awaitskip--;
 		return NULL;
 	}
-	int64_t end = min_i64(now + gmp__debug.spinus * 1000, load_relaxed(&p->timers.minwhen));
+	int64_t end = min_i64(now + gmp__debug.spinus * 1000, max_i64(load_relaxed(&p->timers.minwhen), gmp__gather_until(now)));
 	while (now < end && !load_relaxed(&sched.done) && !(load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE)) {
 		for (int i = 0; i < PAUSES; i++)
 			cpu_pause();

@@ -351,6 +351,7 @@ static bool idle(M *m)
 				unlock(&sched.lock);
 				return true;
 			}
+			p->batchat = 0;
 			gmp__releasep(m);
 			gmp__pidleput(p);
 			unlock(&sched.lock);
@@ -406,24 +407,26 @@ static void run_due(M *m, P *p, P *v, int64_t now, bool gathered)
 {
 	if (load_acquire(&v->timers.minwhen) > now)
 		return;
+	bool any;
 	if (!gathered || p->batchtook >= BATCH_LIGHT_NS) {
-		gmp__runtimers(m, v, now);
+		any = gmp__runtimers(m, v, now);
 	} else {
 		uint32_t wait = load_relaxed(&p->lonewait), ms = load_relaxed(&p->lonems);
 		store_relaxed(&p->lonewait, UINT32_MAX);
 		store_relaxed(&p->lonems, load_relaxed(&sched.coarse_ms));
-		gmp__runtimers(m, v, now);
+		any = gmp__runtimers(m, v, now);
 		store_relaxed(&p->lonewait, wait);
 		store_relaxed(&p->lonems, ms);
 	}
-	if (gathered) {
+	if (gathered && any) {
 		p->batchat = now;
 		store_relaxed(&sched.gathered, now);
 	}
 }
 
 /* On g0. A busy P looks at its own timers: what is due queues up behind its work. One without work lets them gather, and serves
- * those of all. */
+ * those of all. So does a busy one while nobody else would: some P is idle and no M polls (TM-8). Of Ps that are no more
+ * (procresize) anybody may. */
 static void due_timers(M *m, P *p, int64_t now, bool busy)
 {
 	int64_t until = busy ? 0 : gmp__gather_until(now);
@@ -434,8 +437,8 @@ static void due_timers(M *m, P *p, int64_t now, bool busy)
 	if (until > now)
 		return;
 	run_due(m, p, p, now, until > 0);
-	/* Of Ps that are no more (procresize) nobody else looks at the timers. */
-	for (int i = busy ? load_relaxed(&sched.procs) : 0, n = load_relaxed(&sched.nallp); i < n; i++)
+	bool all = !busy || (load_relaxed(&sched.npidle) > 0 && !load_relaxed(&sched.polling));
+	for (int i = all ? 0 : load_relaxed(&sched.procs), n = load_relaxed(&sched.nallp); i < n; i++)
 		run_due(m, p, sched.allp[i], now, until > 0);
 }
 

@@ -213,8 +213,10 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			P *v = sched.allp[at];
 			if (v == p)
 				continue;
-			int64_t min = load_acquire(&v->timers.minwhen);
-			if (min <= now && now >= gmp__gather_until(now) && gmp__runtimers(m, v, now)) {
+			int64_t until = 0;
+			if (load_acquire(&v->timers.minwhen) <= now && (until = gmp__gather_until(now)) <= now && gmp__runtimers(m, v, now)) {
+				if (until)
+					store_relaxed(&sched.gathered, now);
 				G *gp = picknext(p);
 				if (gp)
 					return gp;

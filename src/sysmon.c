@@ -90,7 +90,7 @@ static Seen look(int64_t now)
 {
 	Seen r = {.next = INT64_MAX};
 	int n = load_acquire(&sched.nallp);
-	int64_t due = gmp__timers_min();
+	int64_t due = max_i64(gmp__timers_min(), gmp__gather_until(now));
 	bool others = load_relaxed(&sched.runq.n) > 0 || due <= now;
 	for (int i = 0; i < n; i++) {
 		P *p = sched.allp[i];
@@ -165,7 +165,7 @@ static void *sysmon(void *arg)
 		int64_t now = gmp__os_now();
 		int64_t until = now + delay;
 		bool allidle = load_relaxed(&sched.npidle) == (uint32_t)load_relaxed(&sched.procs);
-		int64_t due = gmp__timers_min();
+		int64_t due = max_i64(gmp__timers_min(), gmp__gather_until(now));
 		if (!allidle) {
 			idlesince = 0;
 			bool net = load_relaxed(&sched.waitersnet) && !load_relaxed(&sched.polling);

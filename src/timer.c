@@ -31,7 +31,9 @@
  *   TM-6 A poller that comes back while the world stands finds no P and goes to sleep; startworld wakes somebody for it.
  *   TM-7 Where deadlines come thick and fast, who has nothing else to do lets COALESCE_NS pass before it serves more of them:
  *        a wake-up for each (15-25 us of CPU time) would cost more than all that the coroutines do. One that is alone is served
- *        at once. polluntil stays the first deadline, so that an adder with an earlier one still wakes the sleeper. */
+ *        at once. polluntil stays the first deadline, so that an adder with an earlier one still wakes the sleeper.
+ *   TM-8 The poller that has become busy may have left idle Ps behind, and with a G that is readied by runnext alone it wakes
+ *        nobody who would poll in its place: so it goes on looking at everyone's timers, at its ticks. */
 #include "proc.h"
 #include "timer.h"
 #include <stdlib.h>
@@ -160,11 +162,12 @@ static void insert(Timers *ts, uint32_t id, int64_t when)
 	ts->words |= 1u << s / 64;
 }
 
-/* TW-4. Of the slot that is emptied; edge is its start. */
-static void move(Timers *ts)
+/* TW-4. Of the slot that is emptied; edge is its start. How many, roughly. */
+static int move(Timers *ts)
 {
 	uint32_t s = ts->moving - 1, *l = ts->slot[s];
-	for (int n = 0; n < MOVE_MOST && (l[0] | l[1] | l[2] | l[3]); n += TIMER_LISTS) {
+	int n = 0;
+	for (; n < MOVE_MOST && (l[0] | l[1] | l[2] | l[3]); n += TIMER_LISTS) {
 		for (int k = 0; k < TIMER_LISTS; k++) {
 			uint32_t id = l[k];
 			if (!id)
@@ -180,12 +183,14 @@ static void move(Timers *ts)
 		if (l[k])
 			ts->ref[l[k] - 1].prev = 0;
 	slot_unlisted(ts, s);
+	return n;
 }
 
-/* TW-2. moving is set if not all that is due is in the heap yet. */
+/* TW-2. edge stays behind if not all that is due is in the heap yet: minwhen is past then, too. */
 static void advance(Timers *ts, int64_t now)
 {
 	uint64_t unit = unit_of(now);
+	int moved = 0;
 	while (ts->moving || (unit > ts->edge && ts->words)) {
 		if (!ts->moving) {
 			uint32_t s = first_slot(ts);
@@ -195,8 +200,8 @@ static void advance(Timers *ts, int64_t now)
 			ts->edge = start;
 			ts->moving = s + 1;
 		}
-		move(ts);
-		if (ts->moving)
+		moved += move(ts);
+		if (moved >= MOVE_MOST)
 			return;
 	}
 	if (unit > ts->edge)

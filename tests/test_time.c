@@ -405,6 +405,69 @@ static void deadlines_that_come_thick_are_gathered(void **state)
 	run_on(2, thick_deadlines, NULL);
 }
 
+/* TM-8: a pair that readies each other keeps its P busy, all others are idle, and one or two have a timer. The pair goes on
+ * until these have been served. */
+enum { ON_OTHERS = 2 };
+struct pair {
+	gmp_chan *ping, *pong;
+	int64_t start, until;
+	atomic_int served;
+};
+
+static void sleeps_somewhere(void *arg)
+{
+	struct pair *p = arg;
+	int64_t end = gmp_now() + 2 * GMP_MSEC;
+	while (gmp_now() < end) /* so that they spread over the Ps */
+		;
+	check_int(gmp_sleep_until(p->start + 20 * GMP_MSEC), 0);
+	atomic_fetch_add(&p->served, 1);
+}
+
+static void ponger(void *arg)
+{
+	struct pair *p = arg;
+	int64_t v;
+	while (gmp_chan_recv(p->ping, &v) == 0)
+		check_int(gmp_chan_send(p->pong, &v), 0);
+}
+
+static void pinger(void *arg)
+{
+	struct pair *p = arg;
+	int64_t v = 0;
+	check_int(gmp_sleep_until(p->start + 10 * GMP_MSEC), 0);
+	while (atomic_load(&p->served) < ON_OTHERS && gmp_now() < p->until) {
+		check_int(gmp_chan_send(p->ping, &v), 0);
+		check_int(gmp_chan_recv(p->pong, &v), 0);
+	}
+		check_int(atomic_load(&p->served), ON_OTHERS);
+	check_int(gmp_chan_close(p->ping), 0);
+}
+
+static void pair_beside_idle_ps(void *arg)
+{
+	struct pair p = {gmp_chan_new(sizeof(int64_t), 0), gmp_chan_new(sizeof(int64_t), 0), gmp_now(), gmp_now() + 20 * GMP_SEC, 0};
+	gmp_waitgroup wg = {0};
+	(void)arg;
+	for (int i = 0; i < ON_OTHERS; i++)
+		check_int(gmp_waitgroup_spawn(&wg, sleeps_somewhere, &p), 0);
+	check_int(gmp_waitgroup_spawn(&wg, ponger, &p), 0);
+	check_int(gmp_waitgroup_spawn(&wg, pinger, &p), 0);
+	while (gmp_now() < p.start + GMP_MSEC)
+		;
+	check_int(gmp_waitgroup_wait(&wg), 0);
+	gmp_chan_free(p.ping);
+	gmp_chan_free(p.pong);
+}
+
+static void a_busy_pair_starves_no_timer_of_an_idle_p(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 50; i++)
+		run_on(4 + i % 4, pair_beside_idle_ps, NULL);
+}
+
 /* ---- timers: start, stop, reset ------------------------------------------------------------------------------------ */
 
 typedef struct Shot {
@@ -1030,6 +1093,7 @@ int main(void)
 		cmocka_unit_test(a_sleep_is_not_short_and_can_be_cancelled),
 		cmocka_unit_test(many_sleep_at_once),
 		cmocka_unit_test(deadlines_that_come_thick_are_gathered),
+		cmocka_unit_test(a_busy_pair_starves_no_timer_of_an_idle_p),
 		cmocka_unit_test(a_timer_starts_stops_and_starts_anew),
 		cmocka_unit_test(a_periodic_timer_repeats),
 		cmocka_unit_test(nothing_fires_after_a_stop),

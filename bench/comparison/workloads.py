@@ -79,7 +79,7 @@ WORKLOADS = [
     Workload("timer_cancel", 1000000, 1000, (OP, DEADLINE)),
     Workload("parked", 100000, 1000, (MEMORY,), FIRST),
     Workload("deep", 10000, 100, (PEAK, SHALLOW, AFTER), FIRST),
-    Workload("sleepers", 100000, 500, (CPU, LATE_P50, LATE_P99, LATE_MAX), FIRST),
+    Workload("sleepers", 100000, 500, (CPU, LATE_P50, LATE_P99, LATE_MAX)),
     Workload("hog", 200, 200, (WAKEUPS, LATE_MAX)),
     Workload("blocked", 200, 20, (WAKEUPS, LATE_P50, LATE_P99, LATE_MAX), SEVERAL),
     Workload("wake", 5000, 200, (P50, P99), SEVERAL),
