@@ -152,6 +152,8 @@ static int setup(const gmp_config *cfg, bool embedded)
 	sched.waitersnet = 0;
 	sched.polluntil = sched.gather = sched.gatherat = sched.gathered = 0;
 	sched.gatherpopped = 0;
+	sched.pollshort = 0;
+	sched.pollvain = sched.pollskip = 0;
 	sched.donenote.key = 0;
 	sched.procs = 0;
 	for (int i = 0; i < sched.nallp; i++)

@@ -353,6 +353,8 @@ struct Sched {
 	uint32_t waitersnet; /* Gs parked in the network poller */
 	uint32_t polling;    /* 1: an M blocks in netpoll */
 	int64_t polluntil;   /* its deadline */
+	uint8_t pollshort;   /* WK-7: the last sleep in the poller was short; of who polls, like the next two */
+	uint32_t pollvain, pollskip;
 	int64_t gather;      /* TM-7: 0, or how far apart deadlines are served */
 	int64_t gathered;    /* when some were last */
 	int64_t gatherat;    /* when gather was last judged, and how many timers had been due by then */

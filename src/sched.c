@@ -17,6 +17,7 @@
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
  *   WK-6 Whoever runs out of work while all other Ps are idle does not search: only timers, the network or a foreign thread can
  *        bring work then, and for these an M waits in the poller (for the last see foreign.c). Who was woken does: there was work.
+ *   WK-7 see await_net.
  *   TM-1 see timer.c; the sleeper's half is idle_poll here.
  * Model: tests/model_wake.c. */
 #include "proc.h"
@@ -284,6 +285,35 @@ void gmp__checkdone(void) { checkdone(0); }
 
 /* ---- looking for work -------------------------------------------------------------------------------------------- */
 
+/* WK-7. A sleep that is over in a moment costs more than the moment, the peer whose message ends it too: it pays for the wake-up.
+ * So after a short one the poller looks again for a while before the next. The more often that was in vain the less often it is
+ * done (the peer may need this very CPU). A look with time-out 0 leaves gmp__netpoll_break to the sleep. Of who polls. */
+static uint32_t await_net(Queue *q, int64_t wait)
+{
+	enum { LOOK_NS = 8 * 1000, SHORT_NS = 30 * 1000, SKIP_MAX = 1023 };
+	int64_t begun = gmp__os_now(), now = begun;
+	uint32_t n;
+	if (sched.pollshort && gmp__debug.spin && load_seqcst(&sched.waitersnet) && (wait < 0 || wait > LOOK_NS)) {
+		if (sched.pollskip > 0) {
+			sched.pollskip--;
+		} else {
+			do {
+				n = gmp__netpoll(q, 0);
+				if (n) {
+					sched.pollvain = 0;
+					return n;
+				}
+				now = gmp__os_now();
+			} while (now - begun < LOOK_NS && !load_acquire(&sched.done));
+			sched.pollvain = sched.pollvain < SKIP_MAX ? sched.pollvain * 2 + 1 : SKIP_MAX;
+			sched.pollskip = sched.pollvain / 2;
+		}
+	}
+	n = gmp__netpoll(q, wait);
+	sched.pollshort = n && gmp__os_now() - now < SHORT_NS;
+	return n;
+}
+
 /* Blocks in the network poller until the next timer, if there is cause to and nobody else does. The M has no P. True:
  * look again (it may have a P now). */
 static bool idle_poll(M *m)
@@ -311,7 +341,7 @@ static bool idle_poll(M *m)
 			int64_t now = gmp__os_now();
 			wait = max_i64(max_i64(until, gmp__gather_until(now)) - now, 0);
 		}
-		n = gmp__netpoll(&q, wait);
+		n = await_net(&q, wait);
 		fetch_add_relaxed(&sched.npolls, 1);
 	}
 	int64_t now = gmp__look_at_clock(NULL);

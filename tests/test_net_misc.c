@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_net_misc.c - signals as events, files in blocking regions, readiness of other kinds of descriptors. */
 #include "nettest.h"
+#include "netpoll.h"
 #include <pthread.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -266,6 +267,25 @@ static void stdin_main(void *arg)
 }
 static void standard_input(void **state) { (void)state, run_on_all(stdin_main, NULL); }
 
+/* WK-7: looks that do not wait leave a break to the sleep that comes after them, which it ends; the next one it does not. */
+static void break_main(void *arg)
+{
+	Queue q = {NULL, NULL};
+	(void)arg;
+	for (int i = 0; i < 3; i++) {
+		gmp__netpoll_break();
+		check_int(gmp__netpoll(&q, 0), 0);
+		check_int(gmp__netpoll(&q, 0), 0);
+		int64_t start = gmp_now();
+		check_int(gmp__netpoll(&q, 10 * GMP_SEC), 0);
+		check(gmp_now() - start < 9 * GMP_SEC);
+		start = gmp_now();
+		check_int(gmp__netpoll(&q, 5 * GMP_MSEC), 0);
+		check(gmp_now() - start >= 5 * GMP_MSEC);
+	}
+}
+static void breaks(void **state) { (void)state, run_alone(break_main, NULL); }
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +297,7 @@ int main(void)
 	        cmocka_unit_test(fifo),
 	        cmocka_unit_test(pidfd),
 	        cmocka_unit_test(standard_input),
+	        cmocka_unit_test(breaks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
