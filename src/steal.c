@@ -201,7 +201,7 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands
 static G *search(M *m, P *p, int64_t now, bool *asked)
 {
 	int n = load_relaxed(&sched.procs);
-	int64_t end = now + (gmp__debug.spin ? gmp__debug.spinus * 1000 : 0), before = now;
+	int64_t end = now + max_i64(gmp__debug.spin ? gmp__debug.spinus * 1000 : 0, STANDS_NS), before = now;
 	uint64_t seen[MAXPROCS]; /* ticks of each P at the last pass */
 	int64_t since[MAXPROCS]; /* when that was first seen */
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
