@@ -19,7 +19,7 @@
 	X(steal, 1, "0: no stealing") \
 	X(request, 1, "0: steal by force at once, without asking first") \
 	X(judge, 1, "0: thefts that did not pay are not remembered") \
-	X(spin, 1, "0: an M that finds nothing parks at once, also in the network poller") \
+	X(spin, 1, "0: an M that finds nothing parks after 4 us, in the network poller at once") \
 	X(spinus, 20, "longest search for work before an M parks, microseconds") \
 	X(solo, 1, "0: object locks are taken with one P too") \
 	X(tick, 61, "the global queue, timers and the network are looked at every so many switches") \

@@ -357,7 +357,7 @@ static void p_begin(P *p)
 	store_relaxed(&p->lonewait, 0u);
 	store_relaxed(&p->lonemax, 0u);
 	p->stolen = 0;
-	p->batchat = p->batchtook = 0;
+	p->batchat = p->batchtook = p->lookedat = 0;
 	p->stealpause = p->stealafter = 0;
 	p->slicestart = p->freshsince = gmp__os_now();
 	store_relaxed(&p->status, (uint32_t)Pidle);

@@ -219,6 +219,7 @@ struct P {
 	int64_t slicestart; /* FQ-1 */
 	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
 	bool ranfresh;
+	int64_t lookedat;  /* TM-8: when it last looked at everyone's timers */
 	int64_t batchat, batchtook; /* TM-7: when timers that had gathered were run (0: all done); how long the last took */
 	int64_t freshsince; /* when the fresh queue was last seen empty */
 	uint32_t awaitvain, awaitskip; /* gmp__foreign_await: in vain so often; not so many times */
@@ -351,7 +352,7 @@ struct Sched {
 
 	_Alignas(CACHELINE) uint32_t nmspinning;
 	uint32_t waitersnet; /* Gs parked in the network poller */
-	uint32_t polling;    /* 1: an M blocks in netpoll */
+	uint32_t polling;    /* 1: an M blocks in netpoll, or is about to (WK-7) */
 	int64_t polluntil;   /* its deadline */
 	uint8_t pollshort;   /* WK-7: the last sleep in the poller was short; of who polls, like the next two */
 	uint32_t pollvain, pollskip;

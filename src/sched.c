@@ -307,10 +307,12 @@ static uint32_t await_net(Queue *q, int64_t wait)
 			} while (now - begun < LOOK_NS && !load_acquire(&sched.done));
 			sched.pollvain = sched.pollvain < SKIP_MAX ? sched.pollvain * 2 + 1 : SKIP_MAX;
 			sched.pollskip = sched.pollvain / 2;
+			if (wait > 0) /* TM-5 */
+				wait = max_i64(wait - (now - begun), 0);
 		}
 	}
 	n = gmp__netpoll(q, wait);
-	sched.pollshort = n && gmp__os_now() - now < SHORT_NS;
+	sched.pollshort = n && wait != 0 && gmp__os_now() - now < SHORT_NS;
 	return n;
 }
 
@@ -467,7 +469,9 @@ static void due_timers(M *m, P *p, int64_t now, bool busy)
 	if (until > now)
 		return;
 	run_due(m, p, p, now, until > 0);
-	bool all = !busy || (load_relaxed(&sched.npidle) > 0 && !load_relaxed(&sched.polling));
+	bool all = !busy || (load_relaxed(&sched.npidle) > 0 && !load_relaxed(&sched.polling) && now - p->lookedat >= NETPOLL_BUSY_NS);
+	if (all)
+		p->lookedat = now;
 	for (int i = all ? 0 : load_relaxed(&sched.procs), n = load_relaxed(&sched.nallp); i < n; i++)
 		run_due(m, p, sched.allp[i], now, until > 0);
 }

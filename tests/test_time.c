@@ -441,7 +441,7 @@ static void pinger(void *arg)
 		check_int(gmp_chan_send(p->ping, &v), 0);
 		check_int(gmp_chan_recv(p->pong, &v), 0);
 	}
-		check_int(atomic_load(&p->served), ON_OTHERS);
+	check_int(atomic_load(&p->served), ON_OTHERS);
 	check_int(gmp_chan_close(p->ping), 0);
 }
 
