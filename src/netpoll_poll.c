@@ -246,7 +246,7 @@ static void poll_events(Harvest *h, int64_t timeout)
 			nblocks++;
 		}
 		unlock(&set_lock);
-		if (!ok)
+		if (!ok && block)
 			gmp__os_usleep(1000 * 1000);
 		int n = ok ? call_poll(c, timeout) : 0;
 		if (n < 0 && n != -EINTR)
