@@ -127,10 +127,18 @@ static uint64_t slot_start(const Timers *ts, uint32_t s)
 
 static uint32_t list_of(uint32_t id) { return id % TIMER_LISTS; }
 
+static bool slot_empty(const Timers *ts, uint32_t s)
+{
+	uint32_t any = 0;
+	for (int k = 0; k < TIMER_LISTS; k++)
+		any |= ts->slot[s][k];
+	return any == 0;
+}
+
+/* One of its lists has become empty. */
 static void slot_unlisted(Timers *ts, uint32_t s)
 {
-	const uint32_t *l = ts->slot[s];
-	if (l[0] | l[1] | l[2] | l[3])
+	if (!slot_empty(ts, s))
 		return;
 	ts->occupied[s / 64] &= ~(UINT64_C(1) << s % 64);
 	if (!ts->occupied[s / 64])
@@ -167,14 +175,14 @@ static int move(Timers *ts)
 {
 	uint32_t s = ts->moving - 1, *l = ts->slot[s];
 	int n = 0;
-	for (; n < MOVE_MOST && (l[0] | l[1] | l[2] | l[3]); n += TIMER_LISTS) {
+	for (; n < MOVE_MOST && !slot_empty(ts, s); n += TIMER_LISTS) {
 		for (int k = 0; k < TIMER_LISTS; k++) {
 			uint32_t id = l[k];
 			if (!id)
 				continue;
 			const TimerRef *r = &ts->ref[id - 1];
 			l[k] = r->next;
-			if (s <= DIGIT) /* it is popped soon, and lies on a stack that no cache holds */
+			if (s <= DIGIT) /* lowest level: it is popped soon, and lies on a stack that no cache holds */
 				__builtin_prefetch(r->t, 1, 3);
 			insert(ts, id, r->when);
 		}
