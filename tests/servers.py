@@ -552,6 +552,21 @@ class Kvd(ServerTest):
             self.assertIn(b"-ERR Protocol error", self.server.ask(wrong, shut=True))
         self.expect(("DEL a", ":1\r\n"))
 
+    def test_pipelines(self):
+        """More in one piece than any buffer, then idle for long enough to lose the large one, then more and a little."""
+        many = b"MSET" + b" key:%d value" * 10 + b"\r\n"
+        batch = b"".join(many % tuple(range(i, i + 10)) for i in range(1000)) + b"GET key:500\r\n"
+        answer = b"+OK\r\n" * 1000 + b"$5\r\nvalue\r\n"
+        with self.server.connect() as s:
+            for pause in (0, 1.3, 0):
+                time.sleep(pause)
+                s.sendall(batch)
+                self.assertEqual(read_exactly(s, len(answer)), answer)
+            time.sleep(1.3)
+            s.sendall(b"GET key:0\r\n")
+            self.assertEqual(read_exactly(s, 11), b"$5\r\nvalue\r\n")
+            s.shutdown(socket.SHUT_WR)
+            self.assertEqual(read_all(s), b"")
 
     def test_random_commands(self):
         """Every command with arguments that are likely to be trouble: one well-formed reply to each."""

@@ -34,7 +34,7 @@ static void expect(const char *text, size_t len, const char *args, size_t rest)
 	}
 	joined[n] = '\0';
 	assert_string_equal(joined, args);
-	resp_reset(&req);
+	resp_free(&req);
 	free(block);
 }
 
@@ -82,7 +82,7 @@ static void refuses(void **state)
 		char *block;
 		assert_int_equal(parse_exact(&req, cases[i].text, strlen(cases[i].text), &block), cases[i].error);
 		assert_string_not_equal(resp_message(cases[i].error), "");
-		resp_reset(&req);
+		resp_free(&req);
 		free(block);
 	}
 }
@@ -109,7 +109,7 @@ static void bounds_requests(void **state)
 	len += 12 + 8000000;
 	memcpy(text + len, "\r\n$500000\r\n", 11);
 	assert_int_equal(resp_parse(&req, text, len + 11), RESP_TOO_BIG);
-	resp_reset(&req);
+	resp_free(&req);
 	free(text);
 }
 
@@ -151,7 +151,7 @@ static int64_t in_pieces(const char *text, size_t len, size_t step, int64_t expe
 		assert_int_equal(req.argc, argc);
 	for (uint32_t i = 0; n > 0 && i < req.argc; i++)
 		assert_memory_equal(req.argv[i].p, text + req.argv[i].offset, req.argv[i].len);
-	resp_reset(&req);
+	resp_free(&req);
 	free(block);
 	return n;
 }
@@ -191,7 +191,7 @@ static void survives_garbage(void **state)
 		int64_t n = parse_exact(&req, text, len, &block);
 		uint32_t argc = req.argc;
 		assert_true(n <= (int64_t)len && n >= RESP_NO_MEMORY);
-		resp_reset(&req);
+		resp_free(&req);
 		free(block);
 		complete += in_pieces(text, len, 0, n, argc) > 0 && argc > 0;
 	}

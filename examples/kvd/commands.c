@@ -193,7 +193,10 @@ bool glob_match(const char *pattern, size_t pattern_len, const char *text, size_
 
 /* By the high bits: the low ones choose the bucket. */
 static unsigned shard_index(uint64_t hash) { return (unsigned)(hash >> 58); }
-static struct shard *shard_of(struct store *s, uint64_t hash) { return &s->shards[shard_index(hash)]; }
+static struct shard *shard_of(struct store *s, const struct resp_arg *key)
+{
+	return &s->shards[shard_index(key->hash)];
+}
 
 static void unlock_shards(struct store *s, uint64_t set)
 {
@@ -215,16 +218,12 @@ static bool lock_shards(struct store *s, uint64_t set)
 
 static struct entry *find(struct client *c, const struct resp_arg *key)
 {
-	uint64_t hash = table_hash(key->p, key->len);
-
-	return table_find(&shard_of(c->store, hash)->table, hash, key->p, key->len, c->now);
+	return table_find(&shard_of(c->store, key)->table, key->hash, key->p, key->len, c->now);
 }
 
 static bool set(struct client *c, const struct resp_arg *key, const char *value, size_t len, int64_t expires)
 {
-	uint64_t hash = table_hash(key->p, key->len);
-
-	if (!table_set(&shard_of(c->store, hash)->table, hash, key->p, key->len, value, len, expires)) {
+	if (!table_set(&shard_of(c->store, key)->table, key->hash, key->p, key->len, value, len, expires)) {
 		reply_error(&c->out, "out of memory");
 		return false;
 	}
@@ -235,9 +234,7 @@ static bool set(struct client *c, const struct resp_arg *key, const char *value,
 
 static bool del(struct client *c, const struct resp_arg *key)
 {
-	uint64_t hash = table_hash(key->p, key->len);
-
-	return table_remove(&shard_of(c->store, hash)->table, hash, key->p, key->len);
+	return table_remove(&shard_of(c->store, key)->table, key->hash, key->p, key->len);
 }
 
 int64_t store_sweep(struct store *s)
@@ -393,8 +390,7 @@ static void expire(struct client *c, const struct resp_arg *argv, uint32_t argc,
 	if (e && expires <= c->now) {
 		del(c, &argv[1]);
 	} else if (e) {
-		uint64_t hash = table_hash(argv[1].p, argv[1].len);
-		table_set_expiry(&shard_of(c->store, hash)->table, e, expires);
+		table_set_expiry(&shard_of(c->store, &argv[1])->table, e, expires);
 		gmp_chan_try_send(c->store->expiring, NULL);
 	}
 	reply_number(&c->out, ':', e != NULL);
@@ -702,13 +698,16 @@ static const struct command *find_command(const struct resp_arg *name)
 	return NULL;
 }
 
-static uint64_t shards_of_keys(const struct command *cmd, const struct resp_arg *argv, uint32_t argc)
+/* Hashes the keys: the set of their shards. */
+static uint64_t shards_of_keys(const struct command *cmd, struct resp_arg *argv, uint32_t argc)
 {
 	uint32_t end = cmd->keys == NO_KEY ? 1 : cmd->keys == ONE_KEY ? 2 : argc;
 	uint64_t set = 0;
 
-	for (uint32_t i = 1; i < end; i += cmd->keys == PAIRS ? 2 : 1)
-		set |= UINT64_C(1) << shard_index(table_hash(argv[i].p, argv[i].len));
+	for (uint32_t i = 1; i < end; i += cmd->keys == PAIRS ? 2 : 1) {
+		argv[i].hash = table_hash(argv[i].p, argv[i].len);
+		set |= UINT64_C(1) << shard_index(argv[i].hash);
+	}
 	return set;
 }
 
@@ -722,7 +721,7 @@ static void unknown_command(struct client *c, const struct resp_arg *name)
 	reply_error(&c->out, text);
 }
 
-void command_run(struct client *c, const struct resp_arg *argv, uint32_t argc)
+void command_run(struct client *c, struct resp_arg *argv, uint32_t argc)
 {
 	const struct command *cmd = find_command(&argv[0]);
 

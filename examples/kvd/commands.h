@@ -42,8 +42,9 @@ struct client {
 	bool quit;
 };
 
-/* Performs one command and appends its reply. It may be cut short by cancellation: then c->quit is set. */
-void command_run(struct client *c, const struct resp_arg *argv, uint32_t argc);
+/* Performs one command and appends its reply. It may be cut short by cancellation: then c->quit is set. Notes the hashes
+ * of keys in argv. */
+void command_run(struct client *c, struct resp_arg *argv, uint32_t argc);
 
 /* One step of the search for expired keys. Number of keys with an expiry time that are left; -ECANCELED. */
 int64_t store_sweep(struct store *s);

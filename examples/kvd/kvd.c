@@ -19,6 +19,8 @@
 #define WRITE_TIMEOUT (60 * GMP_SEC)
 #define DRAIN_TIMEOUT (5 * GMP_SEC)
 #define SWEEP_INTERVAL (100 * GMP_MSEC)
+#define TRIM_AFTER GMP_SEC             /* idle for so long: gives back what busier times took */
+#define PIPELINE (16 * 1024)           /* how much is read at once from a client that sends much at once */
 #define FLUSH_AT (64 * 1024) /* replies to pipelined requests leave together, but no later than this */
 
 /* On the coroutine's stack. The small buffers serve almost every request; with them an idle client costs one page. */
@@ -27,6 +29,7 @@ struct conn {
 	char *in;
 	size_t in_cap, in_start, in_len; /* bytes [start, len) wait to be looked at */
 	int64_t request_deadline;        /* of the request that has come in part; 0: there is none */
+	bool filled;                     /* the last read filled the buffer: there is more */
 	struct client client;
 	struct resp_request req;
 	char small_out[1024]; /* first: it lies near the stack pointer, and is warm */
@@ -51,6 +54,14 @@ static bool flush(struct conn *c)
 	return ok;
 }
 
+static void use_small_in(struct conn *c)
+{
+	if (c->in != c->small_in)
+		free(c->in);
+	c->in = c->small_in;
+	c->in_cap = sizeof c->small_in;
+}
+
 /* Room for the request that waits at the buffer's start, as far as it has announced itself. */
 static bool make_room(struct conn *c)
 {
@@ -62,14 +73,14 @@ static bool make_room(struct conn *c)
 			memmove(c->in, c->in + c->in_start, c->in_len);
 		c->in_start = 0;
 	}
-	if (c->in_len == 0 && need <= sizeof c->small_in && c->in != c->small_in) {
-		free(c->in);
-		c->in = c->small_in;
-		c->in_cap = sizeof c->small_in;
-		return true;
+	if (c->in_len == 0 && need <= PIPELINE && cap > PIPELINE) {
+		use_small_in(c);
+		cap = c->in_cap;
 	}
 	if (need <= c->in_len)
 		need = c->in_len + 1;
+	if (c->filled && need < PIPELINE)
+		need = PIPELINE;
 	while (cap < need)
 		cap *= 2;
 	if (cap == c->in_cap)
@@ -96,16 +107,23 @@ static bool fill(struct conn *c)
 		reply_error(&c->client.out, resp_message(RESP_NO_MEMORY));
 		return false;
 	}
+	bool trim = idle && (c->in != c->small_in || resp_holds_memory(&c->req));
 	if (idle)
-		deadline = c->client.now + IDLE_TIMEOUT;
+		deadline = c->client.now + (trim ? TRIM_AFTER : IDLE_TIMEOUT);
 	else if (c->request_deadline)
 		deadline = c->request_deadline;
 	else
 		deadline = c->request_deadline = gmp_now() + REQUEST_TIMEOUT;
 	ssize_t n = gmp_read_until(c->fd, c->in + c->in_len, c->in_cap - c->in_len, deadline);
+	if (n == -ETIMEDOUT && trim) {
+		use_small_in(c);
+		resp_free(&c->req);
+		n = gmp_read_until(c->fd, c->in, c->in_cap, c->client.now + IDLE_TIMEOUT);
+	}
 	if (n <= 0)
 		return false;
 	c->in_len += (size_t)n;
+	c->filled = c->in_len == c->in_cap;
 	c->client.now = gmp_now();
 	return true;
 }
@@ -145,15 +163,15 @@ static void connection(int fd, void *arg)
 	c.in_cap = sizeof c.small_in;
 	c.in_start = c.in_len = 0;
 	c.request_deadline = 0;
+	c.filled = false;
 	c.client = (struct client){.store = arg, .out = {.fixed = true}, .now = gmp_now()};
 	use_small_out(&c);
 	memset(&c.req, 0, sizeof c.req);
 
 	talk(&c);
 	flush(&c);
-	resp_reset(&c.req);
-	if (c.in != c.small_in)
-		free(c.in);
+	resp_free(&c.req);
+	use_small_in(&c);
 }
 
 /* Keys expire when they are touched; this finds those that nobody touches. While no key has a time it costs nothing. */

@@ -3,12 +3,12 @@
  */
 #include "resp.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { START, INLINE, BULK_HEAD, BULK_BODY };
 
+#define KEEP_ARGS 128 /* room for so many stays allocated */
 #define NUMBER_MAX 12 /* digits and sign of any number that a limit lets pass, and more */
 
 /* "123\r\n" at p[0..n). Its length; 0: more bytes are needed; -1: no such number. */
@@ -48,7 +48,7 @@ static bool add_arg(struct resp_request *req, size_t offset, size_t len)
 		req->argv = argv;
 		req->cap *= 2;
 	}
-	req->argv[req->argc++] = (struct resp_arg){.offset = offset, .len = len};
+	req->argv[req->argc++] = (struct resp_arg){.offset = (uint32_t)offset, .len = (uint32_t)len};
 	return true;
 }
 
@@ -142,12 +142,22 @@ size_t resp_need(const struct resp_request *req) { return req->pos + (req->state
 
 void resp_reset(struct resp_request *req)
 {
-	if (req->argv != req->small)
-		free(req->argv);
-	req->argv = NULL;
-	req->argc = req->want = req->cap = 0;
+	if (req->cap > KEEP_ARGS) {
+		resp_free(req);
+		return;
+	}
+	req->argc = req->want = 0;
 	req->state = START;
 	req->pos = req->bulk = req->scanned = 0;
+}
+
+void resp_free(struct resp_request *req)
+{
+	if (resp_holds_memory(req))
+		free(req->argv);
+	req->argv = NULL;
+	req->cap = 0;
+	resp_reset(req);
 }
 
 const char *resp_message(int64_t error)

@@ -7,6 +7,7 @@
 #ifndef KVD_RESP_H
 #define KVD_RESP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,14 +27,14 @@ enum resp_error {
 };
 
 struct resp_arg {
-	const char *p; /* valid once the request is complete */
-	size_t len;
-	size_t offset;
+	const char *p;         /* valid once the request is complete */
+	uint64_t hash;         /* for who runs the command */
+	uint32_t len, offset; /* less than RESP_MAX_REQUEST */
 };
 
 /* All zero: ready for the first byte of a request. */
 struct resp_request {
-	struct resp_arg *argv; /* small, or allocated for more than that */
+	struct resp_arg *argv; /* small, or allocated for more than that; NULL before the first request */
 	uint32_t argc;
 	/* progress */
 	uint32_t want; /* arguments announced */
@@ -52,8 +53,12 @@ int64_t resp_parse(struct resp_request *req, const char *buf, size_t len);
 /* At least so many bytes, from the request's first one, are needed before resp_parse can go on. */
 size_t resp_need(const struct resp_request *req);
 
-/* Ready for the next request; frees what the arguments took. */
+/* Ready for the next request. Keeps room for some arguments: a client mostly sends more of the same. */
 void resp_reset(struct resp_request *req);
+
+/* The same, and keeps nothing. */
+void resp_free(struct resp_request *req);
+static inline bool resp_holds_memory(const struct resp_request *req) { return req->argv && req->argv != req->small; }
 
 /* What to tell the client, without "-ERR " and CRLF. */
 const char *resp_message(int64_t error);
