@@ -48,17 +48,36 @@ static int64_t warm_up_n(const struct run *run)
 	return n > 0 ? n : 1;
 }
 
+/* What the Ps had to do with each other. */
+static void count(struct result *r, const gmp_stats *before, int64_t ns)
+{
+	gmp_stats after;
+
+	gmp_stats_read(&after);
+	double s = (double)ns / 1e9;
+	result_number(r, "wakes_per_s", (double)(after.wakes - before->wakes) / s);
+	result_number(r, "steals_per_s", (double)(after.steals - before->steals) / s);
+	result_number(r, "barriers_per_s", (double)(after.barriers - before->barriers) / s);
+}
+
 static void run_workload(void *arg)
 {
 	struct run *run = arg;
 	int64_t warm = warm_up_n(run);
+	bool counted = !(run->workload->flags & NO_RUNTIME);
+	gmp_stats before = {0};
 
 	memory_at_start = memory_now();
 	if (warm > 0) {
 		struct result unused = {0};
 		run->workload->run(&unused, warm);
 	}
+	if (counted)
+		gmp_stats_read(&before);
+	int64_t start = now_ns();
 	run->workload->run(&run->result, run->n);
+	if (counted)
+		count(&run->result, &before, now_ns() - start);
 }
 
 static void print(const struct run *run)

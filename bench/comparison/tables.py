@@ -123,6 +123,17 @@ def scaling(results, selected, worker_counts, runtimes):
     return table(header, rows)
 
 
+def counters(results, selected, worker_counts, ours, metrics):
+    """What the Ps had to do with each other: grows with their number, so it says where scaling will end."""
+    header = ["workload", "workers", *(m.title for m in metrics)]
+    rows = []
+    for workload in selected:
+        for workers in workload.worker_counts(worker_counts):
+            medians = [results.median(workload, workers, ours, m) for m in metrics]
+            rows.append([workload.label, str(workers), *("-" if v is None else number(v) for v in medians)])
+    return table(header, rows)
+
+
 def ablation(results, selected, worker_counts, base, variants):
     """How many times worse each workload gets without each mechanism."""
     header = ["workload", "workers", "all on", *(v.name for v in variants)]

@@ -31,6 +31,13 @@ P99 = Metric("extra.p99_us", "Latency of a wake-up, 99th percentile, us")
 DEADLINE = Metric("extra.park_set_cancel_ns", "A deadline set and cancelled around a receive that parks, ns")
 SPEEDUP = Metric("extra.speedup", "Speed-up over one P", 1, True)
 
+# What the Ps had to do with each other.
+COUNTERS = [
+    Metric("extra.wakes_per_s", "Ms woken a second"),
+    Metric("extra.steals_per_s", "thefts a second"),
+    Metric("extra.barriers_per_s", "membarriers a second"),
+]
+
 # At which of the worker counts asked for: every one, the first alone, or those above one.
 EVERY, FIRST, SEVERAL = "every", "first", "several"
 
