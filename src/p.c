@@ -356,6 +356,7 @@ static void p_begin(P *p)
 	p->ticks = sched.ticksinit;
 	store_relaxed(&p->lonewait, 0u);
 	store_relaxed(&p->lonemax, 0u);
+	store_relaxed(&p->lonespan, 1u);
 	p->stolen = 0;
 	p->batchat = p->batchtook = p->lookedat = 0;
 	p->stealpause = p->stealafter = 0;

@@ -242,6 +242,12 @@ static alwaysinline gmp__sw park_sw(M *m, G *gp, uint8_t reason, void *obj, Queu
 	return switch_away(m, p, gp, lck);
 }
 
+/* WK-4: wake-ups were left out for long enough. */
+static alwaysinline bool lone_over(const P *p)
+{
+	return (int32_t)(load_relaxed(&sched.coarse_ms) - load_relaxed(&p->loneuntil)) >= 0;
+}
+
 /* Work was queued on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c) */
 static alwaysinline bool wake_wanted(P *p)
 {
@@ -254,7 +260,7 @@ static alwaysinline bool wake_wanted(P *p)
 	if (p->runq.n + p->fresh.n == 0)
 		return false;
 	uint32_t w = load_relaxed(&p->lonewait);
-	if (w == 0 || load_relaxed(&p->lonems) != load_relaxed(&sched.coarse_ms))
+	if (w == 0 || lone_over(p))
 		return true;
 	store_relaxed(&p->lonewait, w - 1);
 	return false;

@@ -12,8 +12,8 @@
  *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
  *   WK-4 What is queued at a P whose M switches often is likely to be run by that M itself within a microsecond. Wake-ups
  *        for such are left out, the longer the more often they turned out to be vain (lonewait), but not beyond a tick of the
- *        coarse clock. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped switching, or switches too
- *        slowly for what is queued.
+ *        coarse clock, after very many of them 8. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped
+ *        switching, or switches too slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
  *   WK-6 Whoever runs out of work while all other Ps are idle does not search: only timers, the network or a foreign thread can
  *        bring work then, and for these an M waits in the poller (for the last see foreign.c). Who was woken does: there was work.
@@ -93,7 +93,7 @@ void gmp__wakep_hint(M *m, P *p)
 	if (p->runq.n + p->fresh.n == 0)
 		return;
 	uint32_t w = load_relaxed(&p->lonewait); /* WK-4. Again: there are more hints than HINT_IDLE. */
-	if (w > 0 && load_relaxed(&p->lonems) == load_relaxed(&sched.coarse_ms)) {
+	if (w > 0 && !lone_over(p)) {
 		store_relaxed(&p->lonewait, w - 1);
 		return;
 	}
@@ -445,12 +445,12 @@ static void run_due(M *m, P *p, P *v, int64_t now, bool gathered)
 	if (!gathered || p->batchtook >= BATCH_LIGHT_NS) {
 		any = gmp__runtimers(m, v, now);
 	} else {
-		uint32_t wait = load_relaxed(&p->lonewait), ms = load_relaxed(&p->lonems);
+		uint32_t wait = load_relaxed(&p->lonewait), until = load_relaxed(&p->loneuntil);
 		store_relaxed(&p->lonewait, UINT32_MAX);
-		store_relaxed(&p->lonems, load_relaxed(&sched.coarse_ms));
+		store_relaxed(&p->loneuntil, load_relaxed(&sched.coarse_ms) + 1);
 		any = gmp__runtimers(m, v, now);
 		store_relaxed(&p->lonewait, wait);
-		store_relaxed(&p->lonems, ms);
+		store_relaxed(&p->loneuntil, until);
 	}
 	if (gathered && any) {
 		p->batchat = now;

@@ -16,12 +16,13 @@
 #include "proc.h"
 #include "timer.h"
 
-enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 16383 };
+enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 262143, LONE_SPAN_MAX = 8 };
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
 static const int64_t REQUEST_NS = 5 * 1000;       /* a thief who searches no longer than that does not ask */
 static const int64_t STANDS_NS = 4 * 1000;        /* one that just does not switch at each look does not stand */
 static const int64_t STEAL_COST_NS = 5 * 1000;    /* a theft; Gs that their P reaches sooner are left to it */
 static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that changes P */
+static const int64_t LIGHT_NS = 1000;            /* Gs that let go of their P sooner */
 static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
                                                    * talk to each other steal the whole conversation back and forth */
 static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
@@ -159,6 +160,7 @@ static void judge_theft(P *p, int64_t now)
 		p->stealpause = 0;
 		store_relaxed(&p->stolenfrom->lonemax, 0u);
 		store_relaxed(&p->stolenfrom->lonewait, 0u);
+		store_relaxed(&p->stolenfrom->lonespan, 1u);
 	}
 	p->stolen = 0;
 }
@@ -169,12 +171,14 @@ static bool long_wait(uint32_t queued, uint64_t ticks, int64_t dt)
 	return (int64_t)queued * dt > STEAL_COST_NS * (int64_t)ticks;
 }
 
-/* For sysmon. Not if it was in vain just now. */
+/* For sysmon. Not if it was in vain just now, and nor for long if what runs there is light still. */
 bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
 {
 	uint32_t n = load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
-	return n && long_wait(n, ticks, dt) &&
-	        (load_relaxed(&p->lonewait) == 0 || load_relaxed(&p->lonems) != load_relaxed(&sched.coarse_ms));
+	if (!n || !long_wait(n, ticks, dt))
+		return false;
+	bool light = dt < LIGHT_NS * (int64_t)ticks;
+	return load_relaxed(&p->lonewait) == 0 || (light ? lone_over(p) : load_relaxed(&p->lonesince) != load_relaxed(&sched.coarse_ms));
 }
 
 /* What of v is worth the theft. ticks: dispatches and spawns of its M during the last dt ns; dt 0: not known. stands: none for
@@ -290,10 +294,15 @@ void gmp__steal_vain(P *p)
 		if (w == p)
 			continue;
 		uint32_t max = load_relaxed(&w->lonemax);
+		uint32_t span = load_relaxed(&w->lonespan), ms = load_relaxed(&sched.coarse_ms);
 		if (max < LONE_MAX)
 			max = max * 2 + 1;
+		else if (span < LONE_SPAN_MAX)
+			span *= 2;
 		store_relaxed(&w->lonemax, max);
-		store_relaxed(&w->lonems, load_relaxed(&sched.coarse_ms));
+		store_relaxed(&w->lonespan, span);
+		store_relaxed(&w->lonesince, ms);
+		store_relaxed(&w->loneuntil, ms + span);
 		store_relaxed(&w->lonewait, max);
 	}
 }
