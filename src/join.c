@@ -6,7 +6,8 @@
  *   GD-3 An ending G still stands on its stack when that goes to the P's cache: nobody else can take it before the switch,
  *        since the M is in the runtime (PO-1). A stack that must go anywhere else is freed on g0.
  *   JN-1 Gdead and joiner of a joinable G change under joinlock. Whoever comes second (the end or the joiner) completes
- *        the join; the end touches the G no more after that. */
+ *        the join; the end touches the G no more after that.
+ * Model: tests/model_join.c. */
 #include "gfree.h"
 
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
