@@ -39,12 +39,11 @@ static alwaysinline void gfput(P *p, G *gp)
 		gmp__gfput_slow(p);
 }
 
-/* Back to where Gs come from, by whoever the M is. */
+/* Back to where Gs come from, by whoever the M is. It has no joiner: whoever was that in vain may still look (JN-1). */
 static alwaysinline void gfput_any(M *m, G *gp)
 {
 	store_relaxed(&gp->flags, (uint16_t)0);
 	gp->detached = 0;
-	gp->joiner = NULL;
 	if (m->p) {
 		gfput(m->p, gp);
 		return;

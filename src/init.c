@@ -20,6 +20,7 @@ static void forget(G *gp, void *arg)
 {
 	(void)arg;
 	store_relaxed(&gp->status, (uint8_t)Gidle);
+	gp->joinlock = 0; /* somebody may have been at it */
 }
 
 /* In the child: one thread, which is a foreign thread now. The parent's coroutines do not exist here; their memory is

@@ -275,7 +275,8 @@ int gmp_join_until(gmp_g *g, int64_t deadline)
 	if (r < 0) {
 		m = enter();
 		olock(&g->joinlock);
-		if (g->joiner == gp) /* cancellation has cleared it, and another one may join by now */
+		/* Cancellation has cleared it, and another one may join by now, or have joined: g may be in its next life (GD-1). */
+		if (g->joiner == gp)
 			g->joiner = NULL;
 		ounlock(&g->joinlock);
 		leave(m);

@@ -128,7 +128,6 @@ static void gfput_any(S *s, int t, int life)
 	touch(s, life);
 	if (!MUT(M_DETACHED_LEFT))
 		st_rlx(s, t, DETACHED, 0);
-	st_rlx(s, t, JOINER, 0);
 	il_drain(s, t);
 	s->free = 1;
 }
