@@ -19,7 +19,7 @@
  *        bring work then, and for these an M waits in the poller (for the last see foreign.c). Who was woken does: there was work.
  *   WK-7 see await_net.
  *   TM-1 see timer.c; the sleeper's half is idle_poll here.
- * Model: tests/model_wake.c. */
+ * Models: tests/model_wake.c; of WK-7 and TM-1 tests/model_timer.c. */
 #include "proc.h"
 #include "netpoll.h"
 #include "timer.h"

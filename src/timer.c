@@ -33,7 +33,9 @@
  *        a wake-up for each (15-25 us of CPU time) would cost more than all that the coroutines do. One that is alone is served
  *        at once. polluntil stays the first deadline, so that an adder with an earlier one still wakes the sleeper.
  *   TM-8 The poller that has become busy may have left idle Ps behind, and with a G that is readied by runnext alone it wakes
- *        nobody who would poll in its place: so it goes on looking at everyone's timers, each 50 us. */
+ *        nobody who would poll in its place: so it goes on looking at everyone's timers, each 50 us. So does a searcher on which
+ *        an adder relied (WK-1), once it has found such a pair.
+ * Model of TM-1, TM-5..8: tests/model_timer.c. */
 #include "proc.h"
 #include "timer.h"
 #include <stdlib.h>

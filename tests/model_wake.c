@@ -1,32 +1,34 @@
 /* SPDX-License-Identifier: MIT
- * model_wake.c - no wake-up is lost (sched.c, WK-1..WK-5) by exhaustive interleaving: an M that queues work and then computes
- * for ever, a foreign thread that submits to the global queue, Ms that search, steal, go to sleep and are woken. When nobody
- * moves any more there must be no work queued beside an idle P.
+ * model_wake.c - no wake-up is lost (sched.c, WK-1..WK-6) by exhaustive interleaving: an M that queues work and then
+ * computes for ever, or comes out of the poller with work, a foreign thread that submits to the global queue, Ms that
+ * search, steal, go to sleep and are woken. When nobody moves any more there must be no work queued beside an idle P.
  *
  * What the rules alone leave open is closed by sysmon (WK-4, and in WK-2: whoever left a wake-up to a searcher that then
  * found other work): runs with sysmon have that, and a mutation shows that it is needed.
- * Left out: how work is stolen (model_pown.c), the poller (model_timer.c). A G ends at once or computes for ever. */
+ * Left out: how work is stolen (model_pown.c), the poller's sleep (model_timer.c). A G ends at once or computes for ever.
+ * That who was woken searches even while all other Ps are idle (WK-6) is a matter of speed: without it no work is lost. */
 #define IL_T 6
-#define IL_V 11
+#define IL_V 12
 #define IL_DEPTH 6
 #include "interleave.h"
 
-enum { MAXP = 3 };
-enum { QUEUE = 0 /* of P0 */, NSPIN, HINT, NPIDLE, SCHED, NOTE /* one a M: NOTE + m */ };
+enum { QUEUE = 0 /* of X's P */, NSPIN, HINT, NPIDLE, NFOREIGN, SCHED, NOTE /* one a M: NOTE + m */ };
 enum { HINT_IDLE = 1, HINT_FENCE = 2 };
 
-enum { M_NONE, M_NO_WAKE, M_NO_MEMBARRIER, M_NO_RECHECK, M_SPIN_END_LATE, M_DROP_OUTSIDE, M_NO_WK2, M_GLOBAL_UNSEEN, M_NO_SYSMON,
-	M_FENCE_LATE, M_BARRIER_IF_SPINNING, M_WK2_GLOBAL, M_HANDOFF_GLOBAL };
-enum { H_WOKEN, H_RECHECK, H_NO_IDLE_P, H_SYSMON, H_NOSPIN };
+enum { M_NONE, M_NO_WAKE, M_NO_MEMBARRIER, M_NO_RECHECK, M_SPIN_END_LATE, M_DROP_OUTSIDE, M_NO_WK2, M_GLOBAL_UNSEEN,
+	M_NO_SYSMON, M_FENCE_LATE, M_BARRIER_IF_SPINNING, M_RECHECK_IF_SPINNING, M_WOKEN_IDLE, M_WK2_GLOBAL,
+	M_HANDOFF_GLOBAL };
+enum { H_WOKEN, H_RECHECK, H_NO_IDLE_P, H_SYSMON, H_NOSPIN, H_ALL_IDLE, H_ALL_IDLE_RECHECK, H_FOREIGN };
 static const char *const reach[] = {"an M is woken", "the second look finds work", "no idle P for a waker", "sysmon wakes",
-	"an idler that did not search", NULL};
+	"an idler that did not search", "one that did not because all other Ps were idle", "its second look finds work",
+	"it would have, but for a foreign thread", NULL};
 
 struct S {
 	Il il;
 	/* under sched.lock */
-	uint8_t runq, pidle, midle, got[MAXP]; /* got: P + 1 handed to a sleeper */
+	uint8_t runq, pidle, midle, got[IL_T]; /* got: P + 1 handed to a sleeper */
 	struct {
-		uint8_t p, spinning, was, hp, m, g, more, woke;
+		uint8_t p, spinning, was, alone, hp, m, g, more; /* alone: WK-6, ghost */
 	} m[IL_T];
 	uint8_t left; /* Gs that X or F have not submitted yet */
 };
@@ -131,9 +133,37 @@ static int computing(S *s, int t, int d)
 	END;
 }
 
+/* An M without a P comes out of netpoll: idle_poll, injectlist. Of what it brings it runs one, which computes for ever. */
+static int poller(S *s, int t, int d)
+{
+	BEGIN;
+	LOCK(SCHED);
+	s->m[t].p = p_get(s, t);
+	UNLOCK(SCHED);
+	s->m[t].more = s->left > 0;
+	if (s->m[t].p) {
+		for (; s->left; s->left--) {
+			STEP("queue a G");
+			st_rlx(s, t, QUEUE, ld(s, t, QUEUE) + 1);
+		}
+	} else {
+		LOCK(SCHED);
+		s->runq = (uint8_t)(s->runq + 1 + s->left);
+		s->left = 0;
+		UNLOCK(SCHED);
+	}
+	if (s->m[t].more || !s->m[t].p) {
+		s->m[t].more = 0;
+		CALL(wakep);
+	}
+	END;
+}
+
 static int foreign(S *s, int t, int d)
 {
 	BEGIN;
+	STEP("nforeign++");
+	*rmw(s, t, NFOREIGN) += 1;
 	LOCK(SCHED);
 	s->runq++;
 	UNLOCK(SCHED);
@@ -191,14 +221,25 @@ static int steal_work(S *s, int t, int d)
 {
 	BEGIN;
 	if (!s->m[t].spinning) {
-		STEP("enough searchers ?");
+		STEP("enough searchers ? other Ps idle ?");
 		if (2 * ld(s, t, NSPIN) >= procs - ld(s, t, NPIDLE)) {
 			REACHED(H_NOSPIN);
 			RETURN;
 		}
+		if (procs - ld(s, t, NPIDLE) <= 1) {
+			STEP("load nforeign");
+			if (!ld(s, t, NFOREIGN)) {
+				REACHED(H_ALL_IDLE);
+				s->m[t].alone = 1;
+				RETURN;
+			}
+			REACHED(H_FOREIGN);
+		}
 		STEP("nmspinning++");
 		s->m[t].spinning = 1;
 		*rmw(s, t, NSPIN) += 1;
+	} else if (MUT(M_WOKEN_IDLE)) {
+		RETURN;
 	}
 	STEP("steal half of P0's queue"); /* with P0 stopped: a barrier of its own */
 	if (s->il.v[QUEUE]) {
@@ -243,18 +284,23 @@ static int idle(S *s, int t, int d)
 		s->m[t].p = 0;
 	}
 	UNLOCK(SCHED);
-	if (s->m[t].p)
+	if (s->m[t].p) {
+		s->m[t].alone = 0;
 		RETURN;
+	}
 	if (!MUT(M_SPIN_END_LATE))
 		CALL(spin_end);
 	if (fence)
 		FENCE();
 	else if (!MUT(M_NO_MEMBARRIER) && (s->m[t].was || !MUT(M_BARRIER_IF_SPINNING)))
 		MEMBARRIER();
-	s->m[t].was = 0;
 	STEP("anything queued ?");
-	if (!MUT(M_NO_RECHECK) && ((ld(s, t, QUEUE) && !lone) || (s->runq && !MUT(M_GLOBAL_UNSEEN)))) {
+	if (!MUT(M_NO_RECHECK) && (s->m[t].was || !MUT(M_RECHECK_IF_SPINNING)) &&
+		((ld(s, t, QUEUE) && !lone) || (s->runq && !MUT(M_GLOBAL_UNSEEN)))) {
 		REACHED(H_RECHECK);
+		if (s->m[t].alone)
+			REACHED(H_ALL_IDLE_RECHECK);
+		s->m[t].was = s->m[t].alone = 0;
 		LOCK(SCHED);
 		s->m[t].p = p_get(s, t);
 		UNLOCK(SCHED);
@@ -267,6 +313,7 @@ static int idle(S *s, int t, int d)
 			RETURN;
 		}
 	}
+	s->m[t].was = s->m[t].alone = 0;
 	CALL(spin_end);
 	LOCK(SCHED); /* stopm */
 	if (s->runq && !MUT(M_GLOBAL_UNSEEN))
@@ -327,7 +374,7 @@ static void terminal(const S *s)
 		il_fail("WK: nmspinning is %d at rest", s->il.v[NSPIN]);
 }
 
-/* ---- runs -------------------------------------------------------------------------------------------------------------- */
+/* ---- runs --------------------------------------------------------------------------------------------------------- */
 
 /* X has P0. Of the `ms` other Ms, those up to `awake` have a P and look for work, the rest sleep. */
 static void begin_n(S *s, int ps, int ms, int awake, int work, bool ends)
@@ -430,6 +477,28 @@ static void net_lone_two(S *s)
 	il_thread("sysmon", sysmon);
 }
 
+/* Instead of X an M in the poller; P0 is idle. */
+static void poll(S *s, int ps, int work)
+{
+	begin(s, ps, 1, work, true);
+	il_fn[0] = poller;
+	s->pidle |= 1;
+	s->il.v[NPIDLE]++;
+	s->il.v[HINT] = HINT_IDLE;
+}
+static void poll_one(S *s) { poll(s, 2, 1); }
+static void poll_fenced(S *s)
+{
+	poll(s, 2, 1);
+	fence = true;
+}
+static void poll_three(S *s) { poll(s, 3, 2); }
+static void poll_foreign(S *s)
+{
+	poll(s, 2, 0);
+	il_thread("F", foreign);
+}
+
 static const IlRun runs[] = {
 	{"one G, one searcher", one, 0, NULL},
 	{"two Gs, one searcher", two, 0, NULL},
@@ -448,6 +517,10 @@ static const IlRun runs[] = {
 	{"limit of threads, sysmon", net_limited, 0, NULL},
 	{"a P handed off, sysmon", handoff, 0, NULL},
 	{"a P handed off, no membarrier", handoff_alone, 0, NULL},
+	{"poller with work while the only busy P runs dry", poll_one, 0, NULL},
+	{"poller with work while the only busy P runs dry, no membarrier", poll_fenced, 0, NULL},
+	{"poller with work while one of three Ps runs dry", poll_three, 0, NULL},
+	{"poller and a new foreign thread while the only busy P runs dry", poll_foreign, 0, NULL},
 
 	{"WK-1 nobody is woken", sleeper, M_NO_WAKE, "WK"},
 	{"WK-1 handoffp looks at the global queue only", handoff_alone, M_HANDOFF_GLOBAL, "WK"},
@@ -464,6 +537,11 @@ static const IlRun runs[] = {
 	{"WK-4 no sysmon, work left to a searcher that finds other", net_three, M_NO_SYSMON, "WK"},
 	{"WK-4 no sysmon, limit of threads", net_limited, M_NO_SYSMON, "WK"},
 	{"WK-5 global queue not looked at", global, M_GLOBAL_UNSEEN, "WK"},
+	{"WK-6 no membarrier", poll_one, M_NO_MEMBARRIER, "WK"},
+	{"WK-6 membarrier only after a search", poll_one, M_BARRIER_IF_SPINNING, "WK"},
+	{"WK-6 second look only after a search", poll_one, M_RECHECK_IF_SPINNING, "WK"},
+	{"WK-6 who is counted as a searcher does not search", poll_one, M_WOKEN_IDLE, "no end"},
+	{"WK-6 global queue not looked at", poll_foreign, M_GLOBAL_UNSEEN, "WK"},
 };
 
 int main(int argc, char **argv)
