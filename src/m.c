@@ -292,9 +292,13 @@ void gmp__handoffp(P *p)
 	}
 	lock(&sched.lock);
 	gmp__pidleput(p);
+	gmp__checkdone(); /* m_go: the last G may have ended with its M */
 	unlock(&sched.lock);
 	bool again = gmp__anything_queued(); /* while all were busy, nobody was woken for it: WK-1 */
-	if (min < load_seqcst(&sched.polluntil))
+	min = load_seqcst(&p->timers.minwhen);
+	if (!load_seqcst(&sched.polling)) /* TM-9: whom it relied on may have found no P, and sleep */
+		again |= min != INT64_MAX || load_seqcst(&sched.waitersnet);
+	else if (min < load_seqcst(&sched.polluntil))
 		gmp__netpoll_break();
 	if (again)
 		gmp__wakep();

@@ -35,7 +35,9 @@
  *   TM-8 The poller that has become busy may have left idle Ps behind, and with a G that is readied by runnext alone it wakes
  *        nobody who would poll in its place: so it goes on looking at everyone's timers, each 50 us. So does a searcher on which
  *        an adder relied (WK-1), once it has found such a pair.
- * Model of TM-1, TM-5..8: tests/model_timer.c. */
+ *   TM-9 Who hands a P off to the idle list looks once more when it is there: the poller that was up before may have come back
+ *        and found no P, and who set a timer meanwhile no idle P.
+ * Model of TM-1, TM-5..9: tests/model_timer.c. */
 #include "proc.h"
 #include "timer.h"
 #include <stdlib.h>

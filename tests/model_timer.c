@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * model_timer.c - nobody oversleeps a timer (timer.c TM-1, TM-5..8, idle_poll and await_net in sched.c) by exhaustive
+ * model_timer.c - nobody oversleeps a timer (timer.c TM-1, TM-5..9, idle_poll and await_net in sched.c) by exhaustive
  * interleaving: foreign threads and Ms that go idle add timers, Ms go to sleep in the poller or on their note, come back
  * with work, serve what is due. When nobody moves any more and a P is idle, somebody must be polling with a time-out no
  * later than the earliest timer.
@@ -11,7 +11,7 @@
  *
  * Left out: queues and thieves (model_wake.c), whose search is one more look at what is due; how many polls and wake-ups
  * TM-7 and WK-7 save, and when (deadlines come thick and fast up to a certain time, a sleep was short or not); TM-8's 50 us;
- * handoffp; retake; that the clock goes on between a look at it and the sleep that goes by it. */
+ * retake; that the clock goes on between a look at it and the sleep that goes by it. */
 #define IL_T 7
 #define IL_V 18
 #define IL_BUF 6
@@ -21,19 +21,22 @@ enum { NP = 3, NEVER = 9 };
 enum { MINWHEN = 0, HEAPLOCK = MINWHEN + NP, POLLING = HEAPLOCK + NP, POLLUNTIL, SCHED, HINT, NSPIN, NOTE /* + thread */ };
 _Static_assert(NOTE + IL_T <= IL_V, "");
 enum { WAITS = 1, EVENT };         /* S.net */
-enum { ENDS = 1, PAIR, COMPUTES }; /* Gs */
+enum { ENDS = 1, PAIR, COMPUTES, BLOCKS }; /* Gs */
 
 enum { M_NONE, M_NO_FENCE, M_LOOK_FIRST, M_NO_SECOND_LOOK, M_NO_BREAK, M_NO_WAKE, M_POLLUNTIL_BEHIND, M_IGNORE_POLLER,
 	M_SLEEP_LONGER, M_START_BLIND, M_MOVE_TWICE, M_GATHER_ANEW, M_GATHER_LEAVE, M_SYSMON_EARLY, M_NO_SYSMON,
-	M_NO_TM8, M_TM8_POLLER, M_LOOK_TAKES_BREAK, M_LOOK_FREE, M_LOOK_UNPUBLISHED, M_DONE_UNSEEN };
+	M_NO_TM8, M_TM8_POLLER, M_LOOK_TAKES_BREAK, M_LOOK_FREE, M_LOOK_UNPUBLISHED, M_DONE_UNSEEN, M_HANDOFF_ONCE,
+	M_HANDOFF_OLD };
 enum { H_BREAK, H_WAKE, H_SECOND, H_REMOVED, H_OTHER, H_STOOD, H_OWN, H_BUSY, H_OTHERS, H_TIMEOUT, H_GATHERS, H_BATCH,
-	H_LOOK_EVENT, H_LOOK_BREAK, H_LOOK_DONE, H_LOOK_LATE, H_NO_P, H_SYSMON };
+	H_LOOK_EVENT, H_LOOK_BREAK, H_LOOK_DONE, H_LOOK_LATE, H_NO_P, H_SYSMON, H_HANDOFF,
+	H_HANDOFF_BREAK, H_HANDOFF_WAKE };
 static const char *const reach[] = {"adder breaks the poll", "adder wakes an M",
 	"poller's second look finds an earlier timer", "poller's timer is removed meanwhile",
 	"idler breaks another one's poll", "poller finds no P while the world stands",
 	"timers of the own P", "a busy P serves another one's timers", "a P without work does", "a poll times out",
 	"timers that gather are left alone", "a batch is served", "a look finds an event", "a look leaves a break alone",
-	"the run ends during a look", "polluntil comes during a look", "poller with a G finds no P", "sysmon wakes", NULL};
+	"the run ends during a look", "polluntil comes during a look", "poller with a G finds no P", "sysmon wakes",
+	"a P is handed off", "who hands one off breaks the poll", "who hands one off finds that nobody polls", NULL};
 
 struct S {
 	Il il;
@@ -465,6 +468,73 @@ static int ender(S *s, int t, int d)
 	END;
 }
 
+/* Of P `p`, which nobody owns. */
+static int handoffp(S *s, int t, int d)
+{
+	BEGIN;
+	STEP("load minwhen");
+	s->m[t].until = ld(s, t, MINWHEN + s->m[t].p - 1);
+	STEP("work ? nmspinning ?");
+	s->m[t].hp = s->runq > 0;
+	s->m[t].m = ld(s, t, NSPIN) == 0;
+	STEP("polling ? all others idle ?");
+	if (s->m[t].m && !ld(s, t, POLLING))
+		s->m[t].hp |= s->m[t].until != NEVER || s->net || __builtin_popcount(s->pidle) + 1 == procs;
+	s->m[t].m = 0;
+	if (s->m[t].hp) {
+		AWAIT("startm: lock SCHED, a thread", *rmw(s, t, SCHED) == 0 && s->midle);
+		s->m[t].m = (uint8_t)__builtin_ctz(s->midle);
+		s->midle &= (uint8_t)~(1u << s->m[t].m);
+		s->got[s->m[t].m] = s->m[t].p;
+		s->m[t].p = s->m[t].hp = s->m[t].until = 0;
+		STEP("notewakeup");
+		*rmw(s, t, NOTE + s->m[t].m) = 1;
+		s->m[t].m = 0;
+		REACHED(H_HANDOFF);
+		RETURN;
+	}
+	LOCK(SCHED);
+	s->pidle |= (uint8_t)(1u << (s->m[t].p - 1));
+	*rmw(s, t, HINT) = 1;
+	UNLOCK(SCHED);
+	STEP("anything queued ?");
+	s->m[t].hp = s->runq > 0;
+	if (!MUT(M_HANDOFF_OLD)) {
+		STEP("load minwhen again");
+		s->m[t].until = ld(s, t, MINWHEN + s->m[t].p - 1);
+	}
+	s->m[t].p = 0;
+	STEP("load polling");
+	if (ld(s, t, POLLING) || MUT(M_HANDOFF_ONCE)) {
+		STEP("load polluntil");
+		if (s->m[t].until < ld(s, t, POLLUNTIL)) {
+			STEP("netpoll_break");
+			s->broken = 1;
+			REACHED(H_HANDOFF_BREAK);
+		}
+	} else if (s->m[t].until != NEVER || s->net) {
+		s->m[t].hp = 1;
+		REACHED(H_HANDOFF_WAKE);
+	}
+	s->m[t].until = 0;
+	if (s->m[t].hp) {
+		s->m[t].hp = 0;
+		CALL(wakep);
+	}
+	END;
+}
+
+/* A foreign thread readies a G. */
+static int submitter(S *s, int t, int d)
+{
+	BEGIN;
+	LOCK(SCHED);
+	s->runq++;
+	UNLOCK(SCHED);
+	CALL(wakep);
+	END;
+}
+
 /* findrunnable, but for the end and for thieves. */
 static int look_round(S *s, int t, int d)
 {
@@ -518,6 +588,10 @@ static int mthread(S *s, int t, int d)
 		if (s->m[t].g || s->m[t].ready) {
 			s->m[t].ready = 0;
 			CALL(spin_end);
+			if (s->m[t].g == BLOCKS) { /* until all timers have been run */
+				CALL(handoffp);
+				RETURN;
+			}
 			if (s->m[t].g == COMPUTES)
 				AWAIT("computes until all timers have been run", !s->left);
 			else
@@ -792,6 +866,31 @@ static void batches_computing(S *s)
 	gather(2);
 }
 
+static void handoff(S *s)
+{
+	begin(s, 1, 3);
+	own(s, 0, 1);
+	brings = BLOCKS;
+	il_thread("F", submitter);
+	times(1);
+}
+static void handoff_two(S *s)
+{
+	begin(s, 2, 3);
+	s->m[0].g = s->m[1].g = BLOCKS;
+	foreign(s, 1);
+	times(1);
+}
+static void handoff_poller(S *s)
+{
+	begin(s, 2, 3);
+	own(s, 0, 2);
+	own(s, 1, 1);
+	s->m[1].g = BLOCKS;
+	s->net = WAITS;
+	times(2);
+}
+
 static const IlRun runs[] = {
 	{"foreign timer while the last M goes idle", one, 0, NULL},
 	{"foreign timer earlier than the M's own", earlier, 0, NULL},
@@ -813,6 +912,9 @@ static const IlRun runs[] = {
 	{"deadlines gather", batches, 0, NULL},
 	{"deadlines gather on two Ps", batches_two, 0, NULL},
 	{"deadlines gather beside a G that computes, sysmon", batches_computing, 0, NULL},
+	{"the only P is handed off", handoff, 0, NULL},
+	{"two Ps are handed off, foreign timer", handoff_two, 0, NULL},
+	{"a P is handed off beside a poller", handoff_poller, 0, NULL},
 
 	{"TM-1 adder without fence", earlier, M_NO_FENCE, "TM-1"},
 	{"TM-1 adder looks for a poller before it publishes", earlier, M_LOOK_FIRST, "TM-1"},
@@ -833,6 +935,8 @@ static const IlRun runs[] = {
 	{"TM-8 a timer's pair looks at its own timers only", pair_of_timer, M_NO_TM8, "no end"},
 	{"TM-8 a searcher that an adder relied on looks at its own timers only", pair_of_adder, M_NO_TM8, "no end"},
 	{"TM-8 of busy Ps only the one that polled looks", pair_and_poller, M_TM8_POLLER, "no end"},
+	{"TM-9 handoffp does not look again for a poller", handoff, M_HANDOFF_ONCE, "TM-1"},
+	{"TM-9 handoffp does not look again at deadlines", handoff_two, M_HANDOFF_OLD, "TM-1"},
 	{"WK-7 a look takes the break", look, M_LOOK_TAKES_BREAK, "TM-1"},
 	{"WK-7 a look takes the break that ends the run", look_end, M_LOOK_TAKES_BREAK, "stuck"},
 	{"WK-7 polluntil is published after the look", look, M_LOOK_UNPUBLISHED, "TM-1"},

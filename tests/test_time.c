@@ -859,6 +859,40 @@ static void a_timer_ends_with_its_run(void **state)
 	gmp_timer_free(oldper);
 }
 
+/* The last one ends with its thread while another M waits for the timer: who hands off the P sees that the run is over. */
+static atomic_int locked;
+
+static void computes_locked(void *arg)
+{
+	(void)arg;
+	gmp_lock_thread();
+	atomic_store(&locked, 1);
+	for (int64_t end = gmp_now() + 20 * GMP_MSEC; gmp_now() < end;)
+		;
+}
+
+static void last_is_locked(void *arg)
+{
+	gmp_timer **t = arg;
+	*t = gmp_timer_new(count, NULL);
+	check(*t);
+	check_int(gmp_timer_start(*t, gmp_now() + HOUR, 0), 0);
+	atomic_store(&locked, 0);
+	check_int(gmp_spawn(computes_locked, NULL), 0);
+	while (!atomic_load(&locked)) /* so that it runs on another thread */
+		;
+}
+
+static void a_run_ends_with_a_locked_coroutine(void **state)
+{
+	(void)state;
+	for (int procs = 1; procs <= 3; procs++) {
+		gmp_timer *t;
+		run_on(procs, last_is_locked, &t);
+		gmp_timer_free(t);
+	}
+}
+
 static void sleeps_in_vain(void *arg)
 {
 	(void)arg;
@@ -1102,6 +1136,7 @@ int main(void)
 		cmocka_unit_test(threads_have_timers),
 		cmocka_unit_test(timers_outlive_their_p),
 		cmocka_unit_test(a_timer_ends_with_its_run),
+		cmocka_unit_test(a_run_ends_with_a_locked_coroutine),
 		cmocka_unit_test(a_sleep_without_end_is_a_deadlock),
 		cmocka_unit_test(a_child_may_touch_inherited_timers),
 		cmocka_unit_test(a_deadline_that_does_not_come_leaves_no_timer),
