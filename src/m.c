@@ -243,6 +243,7 @@ void gmp__startm(P *p, bool spinning)
 	gmp__pidleput(p);
 	if (spinning)
 		(void)fetch_add_seqcst(&sched.nmspinning, -1u);
+	gmp__checkdone(); /* the caller may be an M that goes */
 	unlock(&sched.lock);
 }
 
@@ -295,7 +296,7 @@ void gmp__handoffp(P *p)
 	gmp__checkdone(); /* m_go: the last G may have ended with its M */
 	unlock(&sched.lock);
 	bool again = gmp__anything_queued(); /* while all were busy, nobody was woken for it: WK-1 */
-	min = load_seqcst(&p->timers.minwhen);
+	min = gmp__timers_min();
 	if (!load_seqcst(&sched.polling)) /* TM-9: whom it relied on may have found no P, and sleep */
 		again |= min != INT64_MAX || load_seqcst(&sched.waitersnet);
 	else if (min < load_seqcst(&sched.polluntil))

@@ -245,7 +245,7 @@ static alwaysinline gmp__sw park_sw(M *m, G *gp, uint8_t reason, void *obj, Queu
 /* WK-4: wake-ups were left out for long enough. */
 static alwaysinline bool lone_over(const P *p)
 {
-	return (int32_t)(load_relaxed(&sched.coarse_ms) - load_relaxed(&p->loneuntil)) >= 0;
+	return load_relaxed(&sched.coarse_ms) - load_relaxed(&p->lonesince) >= load_relaxed(&p->lonespan);
 }
 
 /* Work was queued on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c) */

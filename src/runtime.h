@@ -207,9 +207,9 @@ struct P {
 	StackCache stacks;
 	Queue gfree;       /* Gidle Gs */
 	uint32_t ngfree;
-	uint32_t lonewait; /* WK-4: wake-ups still to be left out; not beyond loneuntil */
-	uint32_t lonemax, lonespan; /* how many next time, and for how many ms at most */
-	uint32_t lonesince, loneuntil; /* by sched.coarse_ms */
+	uint32_t lonewait; /* WK-4: wake-ups still to be left out, for lonespan ms from lonesince (of sched.coarse_ms) at most */
+	uint32_t lonemax;  /* how many next time */
+	uint32_t lonesince, lonespan;
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
 	P *stolenfrom;

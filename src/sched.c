@@ -445,12 +445,12 @@ static void run_due(M *m, P *p, P *v, int64_t now, bool gathered)
 	if (!gathered || p->batchtook >= BATCH_LIGHT_NS) {
 		any = gmp__runtimers(m, v, now);
 	} else {
-		uint32_t wait = load_relaxed(&p->lonewait), until = load_relaxed(&p->loneuntil);
+		uint32_t wait = load_relaxed(&p->lonewait), since = load_relaxed(&p->lonesince);
 		store_relaxed(&p->lonewait, UINT32_MAX);
-		store_relaxed(&p->loneuntil, load_relaxed(&sched.coarse_ms) + 1);
+		store_relaxed(&p->lonesince, load_relaxed(&sched.coarse_ms));
 		any = gmp__runtimers(m, v, now);
 		store_relaxed(&p->lonewait, wait);
-		store_relaxed(&p->loneuntil, until);
+		store_relaxed(&p->lonesince, since);
 	}
 	if (gathered && any) {
 		p->batchat = now;

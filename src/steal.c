@@ -22,7 +22,7 @@ static const int64_t REQUEST_NS = 5 * 1000;       /* a thief who searches no lon
 static const int64_t STANDS_NS = 4 * 1000;        /* one that just does not switch at each look does not stand */
 static const int64_t STEAL_COST_NS = 5 * 1000;    /* a theft; Gs that their P reaches sooner are left to it */
 static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that changes P */
-static const int64_t LIGHT_NS = 1000;            /* Gs that let go of their P sooner */
+static const int64_t LIGHT_NS = 200;             /* a spawn or a dispatch shorter than that */
 static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
                                                    * talk to each other steal the whole conversation back and forth */
 static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
@@ -294,15 +294,14 @@ void gmp__steal_vain(P *p)
 		if (w == p)
 			continue;
 		uint32_t max = load_relaxed(&w->lonemax);
-		uint32_t span = load_relaxed(&w->lonespan), ms = load_relaxed(&sched.coarse_ms);
+		uint32_t span = load_relaxed(&w->lonespan);
 		if (max < LONE_MAX)
 			max = max * 2 + 1;
 		else if (span < LONE_SPAN_MAX)
 			span *= 2;
 		store_relaxed(&w->lonemax, max);
 		store_relaxed(&w->lonespan, span);
-		store_relaxed(&w->lonesince, ms);
-		store_relaxed(&w->loneuntil, ms + span);
+		store_relaxed(&w->lonesince, load_relaxed(&sched.coarse_ms));
 		store_relaxed(&w->lonewait, max);
 	}
 }

@@ -36,7 +36,7 @@
  *        nobody who would poll in its place: so it goes on looking at everyone's timers, each 50 us. So does a searcher on which
  *        an adder relied (WK-1), once it has found such a pair.
  *   TM-9 Who hands a P off to the idle list looks once more when it is there: the poller that was up before may have come back
- *        and found no P, and who set a timer meanwhile no idle P.
+ *        and found no P, and who set a timer meanwhile no idle P. At all timers: when two do that at once, neither is the last.
  * Model of TM-1, TM-5..9: tests/model_timer.c. */
 #include "proc.h"
 #include "timer.h"

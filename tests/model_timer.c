@@ -26,7 +26,7 @@ enum { ENDS = 1, PAIR, COMPUTES, BLOCKS }; /* Gs */
 enum { M_NONE, M_NO_FENCE, M_LOOK_FIRST, M_NO_SECOND_LOOK, M_NO_BREAK, M_NO_WAKE, M_POLLUNTIL_BEHIND, M_IGNORE_POLLER,
 	M_SLEEP_LONGER, M_START_BLIND, M_MOVE_TWICE, M_GATHER_ANEW, M_GATHER_LEAVE, M_SYSMON_EARLY, M_NO_SYSMON,
 	M_NO_TM8, M_TM8_POLLER, M_LOOK_TAKES_BREAK, M_LOOK_FREE, M_LOOK_UNPUBLISHED, M_DONE_UNSEEN, M_HANDOFF_ONCE,
-	M_HANDOFF_OLD };
+	M_HANDOFF_OLD, M_HANDOFF_OWN };
 enum { H_BREAK, H_WAKE, H_SECOND, H_REMOVED, H_OTHER, H_STOOD, H_OWN, H_BUSY, H_OTHERS, H_TIMEOUT, H_GATHERS, H_BATCH,
 	H_LOOK_EVENT, H_LOOK_BREAK, H_LOOK_DONE, H_LOOK_LATE, H_NO_P, H_SYSMON, H_HANDOFF,
 	H_HANDOFF_BREAK, H_HANDOFF_WAKE };
@@ -499,9 +499,11 @@ static int handoffp(S *s, int t, int d)
 	UNLOCK(SCHED);
 	STEP("anything queued ?");
 	s->m[t].hp = s->runq > 0;
-	if (!MUT(M_HANDOFF_OLD)) {
+	if (MUT(M_HANDOFF_OWN)) {
 		STEP("load minwhen again");
 		s->m[t].until = ld(s, t, MINWHEN + s->m[t].p - 1);
+	} else if (!MUT(M_HANDOFF_OLD)) {
+		CALL(timers_min);
 	}
 	s->m[t].p = 0;
 	STEP("load polling");
@@ -881,6 +883,12 @@ static void handoff_two(S *s)
 	foreign(s, 1);
 	times(1);
 }
+static void handoff_idle(S *s)
+{
+	begin(s, 3, 3);
+	s->m[0].g = s->m[1].g = BLOCKS;
+	idle_with(s, 2, 1);
+}
 static void handoff_poller(S *s)
 {
 	begin(s, 2, 3);
@@ -914,6 +922,7 @@ static const IlRun runs[] = {
 	{"deadlines gather beside a G that computes, sysmon", batches_computing, 0, NULL},
 	{"the only P is handed off", handoff, 0, NULL},
 	{"two Ps are handed off, foreign timer", handoff_two, 0, NULL},
+	{"two Ps are handed off, an idle one has a timer", handoff_idle, 0, NULL},
 	{"a P is handed off beside a poller", handoff_poller, 0, NULL},
 
 	{"TM-1 adder without fence", earlier, M_NO_FENCE, "TM-1"},
@@ -937,6 +946,7 @@ static const IlRun runs[] = {
 	{"TM-8 of busy Ps only the one that polled looks", pair_and_poller, M_TM8_POLLER, "no end"},
 	{"TM-9 handoffp does not look again for a poller", handoff, M_HANDOFF_ONCE, "TM-1"},
 	{"TM-9 handoffp does not look again at deadlines", handoff_two, M_HANDOFF_OLD, "TM-1"},
+	{"TM-9 handoffp looks at deadlines of its own P only", handoff_idle, M_HANDOFF_OWN, "TM-1"},
 	{"WK-7 a look takes the break", look, M_LOOK_TAKES_BREAK, "TM-1"},
 	{"WK-7 a look takes the break that ends the run", look_end, M_LOOK_TAKES_BREAK, "stuck"},
 	{"WK-7 polluntil is published after the look", look, M_LOOK_UNPUBLISHED, "TM-1"},
