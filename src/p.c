@@ -159,7 +159,7 @@ static bool revoke_wait(M *m, int64_t patience)
 	}
 }
 
-static void barrier(void)
+void gmp__barrier(void)
 {
 	fetch_add_relaxed(&sched.nbarriers, 1);
 	gmp__os_membarrier();
@@ -174,7 +174,7 @@ bool gmp__revoke(P *p, int64_t patience)
 	if (m) {
 		(void)fetch_add_seqcst(&m->revoke, (uint32_t)RV_ONE);
 		if (!(load_relaxed(&sched.hints) & HINT_FENCE))
-			barrier();
+			gmp__barrier();
 		/* PO-3: the owner may have released P and gone while it was asked. */
 		if (revoke_wait(m, patience) && load_acquire(&p->m) == m)
 			return true;
@@ -210,7 +210,7 @@ void gmp__stopworld(void)
 			(void)fetch_add_seqcst(&m->revoke, (uint32_t)RV_ONE);
 	}
 	if (!(load_relaxed(&sched.hints) & HINT_FENCE))
-		barrier();
+		gmp__barrier();
 	for (int i = 0; i < n; i++) {
 		P *p = sched.allp[i];
 		M *m = stopped[i];

@@ -393,10 +393,8 @@ static bool idle(M *m)
 		if (load_relaxed(&sched.multi)) {
 			if (load_relaxed(&sched.hints) & HINT_FENCE)
 				fence_seqcst();
-			else { /* also who did not search: the searcher that it relied on may be a waker that finds no P */
-				fetch_add_relaxed(&sched.nbarriers, 1);
-				gmp__os_membarrier();
-			}
+			else /* also who did not search: the searcher that it relied on may be a waker that finds no P */
+				gmp__barrier();
 		}
 		if (gmp__anything_queued()) {
 			lock(&sched.lock);

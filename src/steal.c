@@ -171,7 +171,7 @@ static bool long_wait(uint32_t queued, uint64_t ticks, int64_t dt)
 	return (int64_t)queued * dt > STEAL_COST_NS * (int64_t)ticks;
 }
 
-/* For sysmon. Not if it was in vain just now, and nor for long if what runs there is light still. */
+/* For sysmon. Not if it was in vain just now, nor for long if what runs there is light still. */
 bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
 {
 	uint32_t n = load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
