@@ -172,7 +172,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 	if (e == 0)
 		e = gmp__fault_init();
 	if (e == 0) {
-		store_relaxed(&sched.solo, (uint8_t)(procs == 1 && gmp__debug.solo));
+		gmp__solo_init();
 		store_relaxed(&cancelled_all, false);
 		store_release(&sched.state, ST_UP);
 	}

@@ -29,8 +29,6 @@
  *   PO-8 While sched.stw is set no M is given a P: a P is on the idle list, in transit to it (counted in ntransit), or
  *        has the owner that it had. stopworld returns when none is in transit and every owner is stopped.
  *   PO-9 A P is taken from coroutines only: an M on g0 (curg NULL) may be stopped at gmp__safepoint, but keeps its P.
- *   SOLO-1 sched.solo: one P and no foreign thread took part so far. Then whoever passed [3] is alone in the whole
- *        runtime, and object locks are left out. It changes only while the world is stopped.
  *
  * Checked by exhaustive interleaving, each invariant with a mutation that is caught: tests/model_pown.c. */
 #include "proc.h"
@@ -122,6 +120,10 @@ coldfn M *gmp__enter_slow(M *m)
 		if (r & RV_ATTN) {
 			(void)fetch_and_seqcst(&m->revoke, ~(uint32_t)RV_ATTN);
 			m->p->ticks = 1;
+		}
+		if (intrudes(m) && !gmp__solo_intrude(m)) {
+			cpu_pause();
+			continue;
 		}
 		return m;
 	}
@@ -252,25 +254,6 @@ void gmp__startworld(void)
 		gmp__wakep();
 }
 
-void gmp__solo_clear(void)
-{
-	store_relaxed(&sched.solo, (uint8_t)0);
-	for (M *m = sched.allm; m; m = m->alllink)
-		store_relaxed(&m->shared, (uint8_t)1);
-}
-
-/* A foreign thread takes part from now on. sched.foreign is held. */
-void gmp__solo_end(void)
-{
-	if (!load_relaxed(&sched.solo))
-		return;
-	gmp__stopworld();
-	lock(&sched.lock);
-	gmp__solo_clear();
-	unlock(&sched.lock);
-	gmp__startworld();
-}
-
 /* ---- wiring and the idle list ------------------------------------------------------------------------------------ */
 
 void gmp__acquirep(M *m, P *p)
@@ -282,6 +265,7 @@ void gmp__acquirep(M *m, P *p)
 	if (p->ticks == 0) /* left on the way to g0 (stoplockedm); the new owner may not come from there: TK-1 */
 		p->ticks = 1;
 	store_release(&sched.ntransit, sched.ntransit - 1);
+	gmp__solo_acquire(m, p);
 	m->oldp = p;
 	store_release(&m->p, p);
 	store_release(&p->m, m);
@@ -358,7 +342,7 @@ static void p_begin(P *p)
 	store_relaxed(&p->lonemax, 0u);
 	store_relaxed(&p->lonespan, 1u);
 	p->stolen = 0;
-	p->batchat = p->batchtook = p->lookedat = 0;
+	p->batchat = p->batchtook = p->lookedat = p->aloneat = 0;
 	p->stealpause = p->stealafter = 0;
 	p->slicestart = p->freshsince = gmp__os_now();
 	store_relaxed(&p->status, (uint32_t)Pidle);
@@ -383,8 +367,7 @@ int gmp__procresize(int n)
 	int old = sched.procs;
 	store_relaxed(&sched.procs, n);
 	store_relaxed(&sched.multi, (uint8_t)(n > 1));
-	if (n > 1)
-		gmp__solo_clear();
+	gmp__solo_clear();
 	for (int i = n; i < old; i++) {
 		P *p = sched.allp[i];
 		G *gp;

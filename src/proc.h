@@ -57,7 +57,13 @@ static alwaysinline void leave(M *m)
 	store_release(&m->land.inrt, 0u);
 }
 
-/* Object locks. Where only one P exists and no foreign thread takes part, being in the runtime is lock enough (SOLO-1). */
+/* Is m, with a P, one too many to run something now (SOLO-3)? */
+static alwaysinline bool intrudes(const M *m)
+{
+	return unlikely(load_relaxed(&sched.solo)) && unlikely(m->p != load_relaxed(&sched.solop));
+}
+
+/* Object locks. Where one P does all the work, being in the runtime is lock enough (SOLO-1). */
 static alwaysinline void olock(uint8_t *b)
 {
 	if (!load_relaxed(&sched.solo))

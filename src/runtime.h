@@ -220,6 +220,7 @@ struct P {
 	int64_t slicestart; /* FQ-1 */
 	uint64_t freshtick; /* FQ-2: schedtick when it was last asked, and: has one of the fresh queue run since? */
 	bool ranfresh;
+	int64_t aloneat;   /* SOLO-6: since when all other Ps are idle, at each look; 0: they are not */
 	int64_t lookedat;  /* TM-8: when it last looked at everyone's timers */
 	int64_t batchat, batchtook; /* TM-7: when timers that had gathered were run (0: all done); how long the last took */
 	int64_t freshsince; /* when the fresh queue was last seen empty */
@@ -266,7 +267,7 @@ struct M {
 	Landing land;
 	/* All eight bytes 0: nobody asks for the P, and nobody else is at work (SY-3). gmp.h looks at them in one. */
 	uint32_t revoke;
-	uint8_t shared;     /* the M's own copy of !sched.solo, which changes with that */
+	uint8_t shared;     /* 0: its coroutine may be alone (SOLO-5, solo.c) */
 	uint8_t foreign;    /* not a thread of ours: stands for foreign threads, one at a time */
 	uint8_t spinning;   /* looks for work, counted in sched.nmspinning */
 	uint8_t insyscall;  /* nesting of gmp_blocking_enter */
@@ -318,11 +319,12 @@ struct Sched {
 	/* read by everyone, written rarely */
 	uint32_t hints;
 	uint32_t runahead; /* debug variable, UINT32_MAX: never; constant during a run */
-	uint8_t solo;      /* one P, and no foreign thread ever took part: object locks are not needed (SOLO-1, p.c) */
+	uint8_t solo;      /* one P does all the work: object locks are not needed (SOLO-1, solo.c) */
 	uint8_t embedded;  /* gmp_start: the end of the last G does not end the run */
 	uint8_t multi;     /* more than one P: spinning makes sense */
 	int32_t state;     /* ST_, under lock */
 	int32_t procs;
+	P *solop;          /* that P; under lock, read anywhere */
 	P *allp[MAXPROCS]; /* never freed; entries beyond procs are Pdead */
 	int32_t nallp;     /* entries ever made */
 	uint32_t ticksinit;
@@ -349,6 +351,7 @@ struct Sched {
 	uint8_t done;      /* every M leaves */
 	uint8_t deadlocked;
 	uint8_t threadwarned;
+	int64_t solowait, solobegan; /* SOLO-6 */
 	uint64_t nspawned, nended; /* by threads without a P, and of Ps that are no more */
 
 	_Alignas(CACHELINE) uint32_t nmspinning;
@@ -455,8 +458,16 @@ void gmp__stopworld(void);
 void gmp__startworld(void);
 void gmp__safepoint(M *m);                   /* on g0: let a foreigner pass */
 int gmp__procresize(int n);
-void gmp__solo_end(void);
-void gmp__solo_clear(void); /* sched.lock is held, and the world is stopped or has not begun */
+
+/* solo.c */
+void gmp__solo_init(void);
+void gmp__solo_clear(void);                  /* sched.lock held, the world stopped or not begun */
+void gmp__solo_acquire(M *m, P *p);          /* sched.lock held */
+void gmp__solo_look(M *m, P *p, int64_t now);
+void gmp__solo_end_at(P *p);                 /* p is stopped by the caller */
+bool gmp__solo_intrude(M *m);
+void gmp__solo_intrude_g0(M *m);
+void gmp__solo_end(void);                    /* sched.foreign held */
 
 /* m.c */
 void gmp__startm(P *p, bool spinning);       /* p is idle, off the list and wired to nobody */

@@ -151,6 +151,8 @@ bool gmp__runtimers(M *m, P *p, int64_t now)
 {
 	bool ran = false;
 	Timer t;
+	if (intrudes(m))
+		gmp__solo_intrude_g0(m);
 	do {
 		while (gmp__timer_pop(p, now, &t)) {
 			t.f(m, t.arg, t.seq);
@@ -383,7 +385,7 @@ static bool idle(M *m)
 				unlock(&sched.lock);
 				return true;
 			}
-			p->batchat = 0;
+			p->batchat = p->aloneat = 0;
 			gmp__releasep(m);
 			gmp__pidleput(p);
 			unlock(&sched.lock);
@@ -520,6 +522,8 @@ static G *findrunnable(M *m)
 			if (p->runq.n >= LONG_QUEUE) /* how long what is found would wait, by the pace of the last round */
 				old = min_i64(max_i64(old, min_i64(now - p->tickedat, 2 * NETPOLL_LONG_NS) * p->runq.n / sched.ticksinit), NETPOLL_LONG_NS);
 			p->tickedat = now;
+			if (!load_relaxed(&sched.solo))
+				gmp__solo_look(m, p, now);
 			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > old &&
 			        !load_relaxed(&sched.polling)) {
 				Queue q = {NULL, NULL};
@@ -652,6 +656,8 @@ void gmp__schedule(M *m)
 		}
 		if (!ensure_stack(p, gp))
 			continue;
+		if (intrudes(m))
+			gmp__solo_intrude_g0(m);
 		execute_prep(m, p, gp);
 		m->land.unlock = &m->land.dummy;
 		bool fpenv = gp->flags & GF_FPENV;

@@ -244,7 +244,7 @@ static int select_wait(M *m, G *gp, Sel *s, int64_t deadline, bool solo)
 /* None looked ready, or somebody was faster. */
 static outofline int select_slow(M *m, Sel *s, int64_t deadline)
 {
-	bool solo = load_relaxed(&sched.solo); /* it changes only while everybody is out of the runtime */
+	bool solo = load_relaxed(&sched.solo); /* it changes only while we are out of the runtime */
 	G *gp = m->curg;
 	int i = -1;
 	if (!solo) {

@@ -139,6 +139,8 @@ static G *steal_from(P *p, P *victim, Loot want, int64_t now)
 		store_relaxed(&victim->runnext, (G *)NULL);
 		k = 1;
 	}
+	if (k && load_relaxed(&sched.solo)) /* now that it is stopped */
+		gmp__solo_end_at(victim);
 	gmp__unrevoke(victim);
 	if (k == 0)
 		return NULL;
@@ -218,7 +220,8 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			if (v == p)
 				continue;
 			int64_t until = 0;
-			if (load_acquire(&v->timers.minwhen) <= now && (until = gmp__gather_until(now)) <= now && gmp__runtimers(m, v, now)) {
+			if (load_acquire(&v->timers.minwhen) <= now && (until = gmp__gather_until(now)) <= now &&
+			        !intrudes(m) /* RQ-3: it would wait; they were looked at just now, and will be again */ && gmp__runtimers(m, v, now)) {
 				if (until)
 					store_relaxed(&sched.gathered, now);
 				G *gp = picknext(p);

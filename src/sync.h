@@ -11,10 +11,10 @@
  *        lets newcomers pass (count 0, unlocked) takes the waiters whom it concerns off the queue first, and wakes them
  *        after.
  *   SY-3 With sched.solo set the word is changed by plain accesses, inside the runtime only. The short ways go by the
- *        M's own copy of it (shared): who read "not solo" may act on that at once, since within a run solo only ends;
- *        who read "solo" looks again inside, together with revoke. The copies change while the world is stopped; an M
- *        that runs a coroutine without a P meanwhile finds RV_LOST in revoke. A foreign thread might see the next run
- *        begin, so it always enters.
+ *        M's own copy of it (shared): who read "not solo" may act on that at once, since solo begins only while no
+ *        other M is in user code (SOLO-2); who read "solo" looks again inside, together with revoke. The copies change
+ *        while the M is stopped; one that runs a coroutine without a P meanwhile finds RV_LOST in revoke (SOLO-5). A
+ *        foreign thread might see solo begin, so it always enters.
  *   SY-4 SW_WAIT is set by whoever queues. It may outlive its cause, since a deadline or a cancellation takes a waiter
  *        off the queue without regard for the word: a set flag means "look", a clear one "nobody waits".
  *   SY-5 A short step that is refused at the gates (revoke, shared) leaves inrt 0: the next way that the caller tries may

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT
+ * solo.c - working alone: as long as one P does all the work, objects are changed by plain accesses, and their locks are
+ * left out. So what runs on one P of many costs what it costs with one P.
+ *
+ *   SOLO-1 sched.solo: who passed [3] (p.c) with the P sched.solop is alone with all objects. It changes only while solop's
+ *        owner is out of the runtime, or on g0 with no object locked.
+ *   SOLO-2 It begins by an M on g0 with the only P that has an owner, if each other M sleeps or polls: then none is in user
+ *        code without a P, where it might be half way through a compare-and-swap by its copy of shared (SY-3). And if no
+ *        foreign thread that took part is alive. All of it is read under sched.lock, through which every other M let go of
+ *        its P, and where foreign threads look for solo after they are counted.
+ *   SOLO-3 An M that was given another P may look for work (queues, hints, the network; also take some). Before it runs a
+ *        coroutine or a timer, or returns to a coroutine (enter_slow), it stops solop's owner, as a thief does, and ends
+ *        solo. It waits for that without limit, but lets those pass who stop the world.
+ *   SOLO-4 While solop has no owner, the next P that is given to an M becomes solop. Who waits by SOLO-3 and sees solop
+ *        without an owner takes its part.
+ *   SOLO-5 m->shared is 0 for solop's owner, and for an M that lost that P and runs on without: it finds RV_LOST in the same
+ *        load. The end of solo sets it everywhere.
+ *   SOLO-6 To end it costs a membarrier. It begins after the P was alone for solowait, which doubles when it was over soon.
+ *
+ * Checked by exhaustive interleaving, each invariant with a mutation that is caught: tests/model_solo.c. */
+#include "proc.h"
+
+static const int64_t WAIT_MIN_NS = 1000 * 1000, WAIT_MAX_NS = 100 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000;
+static const int64_t PATIENCE_NS = 3 * 1000; /* for an owner that is in the runtime just now, before the next try */
+
+/* Without membarrier a coroutine pays a fence to enter, more than a compare-and-swap. ThreadSanitizer's builds do always. */
+static bool pays(void) { return gmp__debug.solo && (TSAN_BUILD || !(load_relaxed(&sched.hints) & HINT_FENCE)); }
+
+/* A run begins. sched.foreign is held; no P has an owner. */
+void gmp__solo_init(void)
+{
+	sched.solowait = WAIT_MIN_NS;
+	sched.solobegan = sched.starttime;
+	store_relaxed(&sched.solop, sched.allp[0]);
+	store_relaxed(&sched.solo, (uint8_t)pays());
+}
+
+/* sched.lock is held, and solop's owner is stopped, or there is none. */
+void gmp__solo_clear(void)
+{
+	store_relaxed(&sched.solo, (uint8_t)0);
+	for (M *m = sched.allm; m; m = m->alllink)
+		store_relaxed(&m->shared, (uint8_t)1);
+}
+
+/* m, asleep or the caller, is given p. sched.lock is held. */
+void gmp__solo_acquire(M *m, P *p)
+{
+	if (load_relaxed(&sched.solo) && !load_relaxed(&sched.solop->m)) /* SOLO-4 */
+		store_relaxed(&sched.solop, p);
+	store_relaxed(&m->shared, (uint8_t)!(load_relaxed(&sched.solo) && sched.solop == p));
+}
+
+/* On g0: m's p has visited it for a round of ticks, and it is not solo. */
+void gmp__solo_look(M *m, P *p, int64_t now)
+{
+	if (!pays() || load_relaxed(&sched.npidle) + 1 != (uint32_t)load_relaxed(&sched.procs) || load_relaxed(&sched.nforeign) > 0) {
+		p->aloneat = 0;
+		return;
+	}
+	if (p->aloneat == 0)
+		p->aloneat = now;
+	if (now - p->aloneat < load_relaxed(&sched.solowait))
+		return;
+	p->aloneat = 0;
+	lock(&sched.lock);
+	uint32_t asleep = sched.nmidle + sched.nlockedidle + (load_seqcst(&sched.polling) ? 1 : 0);
+	if (!sched.stw && p->id < sched.procs && sched.npidle + 1 == (uint32_t)sched.procs && load_acquire(&sched.ntransit) == 0 &&
+	        sched.mcount == asleep + 1 && load_seqcst(&sched.nforeign) == 0) { /* SOLO-2 */
+		store_relaxed(&sched.solop, p);
+		store_relaxed(&sched.solo, (uint8_t)1);
+		store_relaxed(&m->shared, (uint8_t)0);
+		sched.solobegan = now;
+	}
+	unlock(&sched.lock);
+}
+
+/* p is stopped by the caller. */
+void gmp__solo_end_at(P *p)
+{
+	lock(&sched.lock);
+	if (load_relaxed(&sched.solo) && sched.solop == p) {
+		gmp__solo_clear();
+		bool soon = gmp__os_now() - sched.solobegan < SOON_NS;
+		store_relaxed(&sched.solowait, soon ? min_i64(2 * sched.solowait, WAIT_MAX_NS) : WAIT_MIN_NS);
+	}
+	unlock(&sched.lock);
+}
+
+/* m, in the runtime with a P, is to run something. False: to be tried again, after others were let pass. */
+bool gmp__solo_intrude(M *m)
+{
+	lock(&sched.lock);
+	P *p = sched.solop;
+	bool over = !load_relaxed(&sched.solo) || p == m->p;
+	if (!over && !load_relaxed(&p->m)) { /* SOLO-4 */
+		store_relaxed(&sched.solop, m->p);
+		store_relaxed(&m->shared, (uint8_t)0);
+		over = true;
+	}
+	unlock(&sched.lock);
+	if (over)
+		return true;
+	if (gmp__revoke(p, PATIENCE_NS)) {
+		gmp__solo_end_at(p);
+		gmp__unrevoke(p);
+	}
+	return !intrudes(m);
+}
+
+/* The same on g0, to the end. */
+void gmp__solo_intrude_g0(M *m)
+{
+	while (!gmp__solo_intrude(m)) {
+		gmp__safepoint(m);
+		cpu_pause();
+	}
+}
+
+/* A foreign thread takes part from now on, and is counted. sched.foreign is held. */
+void gmp__solo_end(void)
+{
+	lock(&sched.lock);
+	bool solo = load_relaxed(&sched.solo);
+	unlock(&sched.lock);
+	if (!solo)
+		return;
+	gmp__stopworld();
+	lock(&sched.lock);
+	gmp__solo_clear();
+	unlock(&sched.lock);
+	gmp__startworld();
+}
