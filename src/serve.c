@@ -6,11 +6,21 @@
  *   SV-1 A connection is counted in `live` and on the list `conns` from accept to its end, under `lock`. The server
  *        stands on the caller's stack; who ends a connection touches it last by releasing `lock`.
  *   SV-2 An idle connection has the turn to read (FD-1), held by the hook in the place of a coroutine; so gmp_close by
- *        others waits for us. Whoever takes the hook out (event, close, end of serving) has the turn then.
+ *        others waits for us. Whoever takes the hook out (event, close, time over, end of serving) has the turn then. A
+ *        hook is set under `lock`. Who looks for it by the number of a connection on `conns` may find another file's word,
+ *        once that one is closed, but not this hook in it.
  *   SV-3 The hook may be called by an M without P, the moment it is set. It puts the connection on `readable` and wakes
  *        the dispatcher, both under `hooklock`; the end of serving passes through hooklock when nobody is live.
- *   SV-4 gate is a PollDesc of no descriptor: IO_R wakes the dispatcher, IO_W the accepting caller. */
+ *   SV-4 gate is a PollDesc of no descriptor: IO_R wakes the dispatcher, IO_W the accepting caller.
+ *   SV-5 With an idle limit, conns is ordered by `since`, which is read from the clock under lock: when the connection last
+ *        became idle, or up to a `grain` before. Who becomes idle moves to the tail only if that is not so any more. The
+ *        dispatcher alone closes by time, from the head on, whose `since` is limit + grain ago: nobody too early. Those it
+ *        finds with their hook out are at work, or have an event: they move to the tail as if they had just become idle.
+ *   SV-6 One timer for all, standing on its own: it is set only where the dispatcher has looked, for the time at which the
+ *        head of conns will be over, and who becomes idle meanwhile is later. It opens the gate; `timed` under hooklock,
+ *        as SV-3, since the callback may be late when the timer cannot be taken back any more. */
 #include "net_fd.h"
+#include "timer.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,12 +30,13 @@ typedef struct Conn {
 	PollHook hook;
 	Link link;          /* conns */
 	Server *s;
-	G *g;               /* runs its handler; under lock */
+	G *g;               /* runs its handler; read in a stopped world */
 	void *state;
-	struct Conn *next;  /* readable */
+	struct Conn *next;  /* readable, or a list of the one who took the hooks out */
+	int64_t since;      /* SV-5; under lock */
 	int fd;
-	bool idle;          /* the hook was set by us; under lock */
 } Conn;
+_Static_assert(sizeof(void *) != 8 || sizeof(Conn) <= 72, "gmp.h says 144: with its PollDesc and what malloc adds");
 
 struct Server {
 	void (*handler)(int, void *);
@@ -34,7 +45,7 @@ struct Server {
 	void *arg;
 	uint8_t lock, hooklock;
 	bool ending;        /* under lock: idle connections are closed, not kept */
-	bool cut;           /* under lock: nobody starts */
+	bool cut;           /* nobody starts; set in a stopped world */
 	bool dispatcher;    /* there is one, counted in live */
 	uint32_t live;
 	Queue conns;
@@ -45,6 +56,9 @@ struct Server {
 	bool listen_hooked; /* under hooklock */
 	int fd;
 	uint32_t max;
+	int64_t grain, limit; /* SV-5: limit is that of opts, plus a grain; 0: none */
+	Timer timer;        /* the dispatcher's */
+	bool timed;         /* timer is pending or its callback is not through; under hooklock */
 };
 
 /* ---- the gate ---------------------------------------------------------------------------------------------------- */
@@ -71,6 +85,14 @@ static int pass_gate(Server *s, int dir, int64_t deadline)
 
 static void readable(PollHook *hook, Harvest *h);
 
+/* c, which is on conns, has been idle since now at most. SV-5. Under lock. */
+static void stamp(Server *s, Conn *c, int64_t now)
+{
+	c->since = now;
+	queue_remove(&s->conns, &c->link);
+	queue_push_tail(&s->conns, &c->link);
+}
+
 static Conn *conn_new(Server *s, int fd)
 {
 	Conn *c = gmp__os_zalloc(sizeof *c);
@@ -82,6 +104,8 @@ static Conn *conn_new(Server *s, int fd)
 	M *m = enter();
 	olock(&s->lock);
 	store_relaxed(&s->live, s->live + 1);
+	if (s->limit)
+		c->since = gmp__os_now();
 	queue_push_tail(&s->conns, &c->link);
 	ounlock(&s->lock);
 	leave(m);
@@ -115,13 +139,9 @@ static void conn_end(Conn *c, bool close_it)
 /* The calling coroutine is the handler of c from now on. False: serving is over. */
 static bool conn_begin(Conn *c)
 {
-	Server *s = c->s;
-	M *m = enter();
-	olock(&s->lock);
-	bool ok = !s->cut;
+	M *m = enter(); /* the world does not stop meanwhile */
+	bool ok = !c->s->cut;
 	c->g = m->curg;
-	c->idle = false;
-	ounlock(&s->lock);
 	leave(m);
 	return ok;
 }
@@ -178,17 +198,17 @@ static int conn_sleep(Conn *c)
 		olock(&s->lock);
 		bool stay = !s->ending;
 		if (stay) {
+			int64_t now = s->limit ? gmp__os_now() : 0;
+			if (now - c->since > s->grain)
+				stamp(s, c, now);
 			c->g = NULL;
-			c->idle = true;
 			uintptr_t nil = IO_NIL;
 			set = cas_acqrel(&pd->word[IO_R], &nil, (uintptr_t)&c->hook | IO_HOOKBIT);
 			closing = gmp__fd_closing(pd); /* and whoever closes may just have missed the hook */
 			if (set && closing && unhook(pd, &c->hook))
 				set = false;
-			if (!set) {
+			if (!set)
 				c->g = m->curg;
-				c->idle = false;
-			}
 		}
 		ounlock(&s->lock);
 		leave(m);
@@ -218,12 +238,12 @@ static void idle_main(void *arg)
 	Server *s = c->s;
 	bool open = true;
 	if (conn_begin(c)) {
-		while (s->idle_handler(c->fd, &c->state, s->arg) == GMP_SERVE_AGAIN && !is_ending(s)) {
+		while (s->idle_handler(c->fd, &c->state, s->arg) == GMP_SERVE_AGAIN) {
 			int r = conn_sleep(c);
 			if (r == SLEEPS)
 				return;
 			open = r != CLOSED;
-			if (r != AWAKE || gmp_cancelled())
+			if (r != AWAKE || gmp_cancelled() || is_ending(s))
 				break;
 			gmp_yield();
 		}
@@ -255,14 +275,98 @@ static bool give_back_turn(Conn *c)
 	return open;
 }
 
+/* c is idle: takes its hook out, and puts it on the list. Under lock. Else the dispatcher has it, or will have it, or a
+ * handler runs. */
+static void take(Conn *c, Conn **list)
+{
+	if (!unhook(gmp__netpoll_find(c->fd), &c->hook))
+		return;
+	c->next = *list;
+	*list = c;
+}
+
+/* Ends those that were taken. */
+static void end_taken(Conn *list)
+{
+	for (Conn *next; list; list = next) {
+		next = list->next;
+		conn_end(list, give_back_turn(list));
+	}
+}
+
+/* ---- the idle limit ---------------------------------------------------------------------------------------------- */
+
+enum { SWEEP_MAX = 16 }; /* under lock, and before others have their turn */
+
+static void time_over(M *m, void *arg, uintptr_t seq)
+{
+	Server *s = arg;
+	(void)seq;
+	Queue q = {NULL, NULL};
+	Harvest h = {&q, 0};
+	lockbyte(&s->hooklock);
+	s->timed = false;
+	gmp__netpoll_fire(&s->gate, IO_R, &h);
+	unlockbyte(&s->hooklock); /* s may go: SV-3 */
+	for (Link *l; (l = queue_pop_head(&q)) != NULL;)
+		ready(m, link2g(l));
+}
+
+static bool is_timed(Server *s)
+{
+	lockbyte(&s->hooklock);
+	bool r = s->timed;
+	unlockbyte(&s->hooklock);
+	return r;
+}
+
+/* Closes connections that have been idle for too long. True: there may be more of them; else the timer is set. SV-5, SV-6 */
+static bool sweep(Server *s)
+{
+	Conn *over = NULL;
+	int n = 0;
+	M *m = enter();
+	olock(&s->lock);
+	int64_t now = gmp__os_now(), since = now;
+	for (; s->conns.head && n < SWEEP_MAX; n++) {
+		Conn *c = container_of(s->conns.head, Conn, link);
+		since = c->since;
+		if (now - since < s->limit)
+			break;
+		take(c, &over);
+		stamp(s, c, since = now);
+	}
+	ounlock(&s->lock);
+	if (n < SWEEP_MAX) {
+		s->timer = (Timer){.when = add_sat_i64(since, s->limit), .f = time_over, .arg = s};
+		s->timed = true; /* nobody else looks while it is not */
+		if (gmp__timer_start(m, &s->timer) != 0)
+			s->timed = false; /* without memory: at the next event */
+	}
+	leave(m);
+	end_taken(over);
+	return n == SWEEP_MAX;
+}
+
+static void timer_off(Server *s)
+{
+	M *m = enter();
+	bool off = gmp__timer_remove(&s->timer);
+	leave(m);
+	while (!off && is_timed(s))
+		(void)pass_gate(s, IO_R, GMP_FOREVER);
+}
+
 static void dispatch(void *arg)
 {
 	Server *s = arg;
 	for (;;) {
 		lockbyte(&s->hooklock);
 		Conn *c = s->readable;
+		bool look = s->limit && !s->timed;
 		s->readable = NULL;
 		unlockbyte(&s->hooklock);
+		bool more = look && sweep(s);
 		if (!c) {
 			M *m = enter();
 			olock(&s->lock);
@@ -271,7 +375,10 @@ static void dispatch(void *arg)
 			leave(m);
 			if (last)
 				break;
-			(void)pass_gate(s, IO_R, GMP_FOREVER);
+			if (more)
+				gmp_yield();
+			else
+				(void)pass_gate(s, IO_R, GMP_FOREVER);
 			continue;
 		}
 		Conn *oldest = NULL;
@@ -288,6 +395,7 @@ static void dispatch(void *arg)
 				conn_end(oldest, false);
 		}
 	}
+	timer_off(s);
 	gone(s, NULL);
 }
 
@@ -381,20 +489,11 @@ static void close_idle(Server *s)
 	M *m = enter();
 	olock(&s->lock);
 	s->ending = true;
-	for (Link *l = s->conns.head; l; l = l->next) {
-		Conn *c = container_of(l, Conn, link);
-		if (c->idle && unhook(gmp__netpoll_find(c->fd), &c->hook)) { /* else the dispatcher has it, or will have it */
-			c->idle = false;
-			c->next = mine;
-			mine = c;
-		}
-	}
+	for (Link *l = s->conns.head; l; l = l->next)
+		take(container_of(l, Conn, link), &mine);
 	ounlock(&s->lock);
 	leave(m);
-	for (Conn *next; mine; mine = next) {
-		next = mine->next;
-		conn_end(mine, give_back_turn(mine));
-	}
+	end_taken(mine);
 }
 
 /* Cancels the handlers that run. */
@@ -437,6 +536,8 @@ static int serve(Server *s, int fd, const gmp_serve_opts *opts)
 		return -ENOTSUP;
 	if ((!s->handler && !s->idle_handler) || opts->max_conns < 0 || opts->reserved_int || opts->drain < 0)
 		return -EINVAL;
+	if (opts->idle < 0 || (opts->idle && !s->idle_handler))
+		return -EINVAL;
 	for (size_t i = 0; i < nelem(opts->reserved); i++)
 		if (opts->reserved[i])
 			return -EINVAL;
@@ -446,6 +547,8 @@ static int serve(Server *s, int fd, const gmp_serve_opts *opts)
 	s->fd = fd;
 	s->max = (uint32_t)opts->max_conns;
 	s->closed = opts->closed;
+	s->grain = opts->idle / 16;
+	s->limit = add_sat_i64(opts->idle, s->grain);
 	s->listen_hook.f = listener_event;
 	s->gate.fd = -1;
 	if (s->idle_handler) {

@@ -38,7 +38,8 @@ typedef struct Srv {
 static void server(void *arg)
 {
 	Srv *s = arg;
-	s->r = s->idle ? gmp_serve_idle(s->fd, echo_idle, NULL, NULL) : gmp_serve(s->fd, echo, NULL, NULL);
+	gmp_serve_opts o = {.idle = 20 * GMP_SEC};
+	s->r = s->idle ? gmp_serve_idle(s->fd, echo_idle, NULL, &o) : gmp_serve(s->fd, echo, NULL, NULL);
 }
 
 /* One conversation; a number above the others, so that the table grows here. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * test_net_serve.c - gmp_serve and gmp_serve_idle: connections, limits, the end by close and by cancellation, draining.
- * Invariants SV-1 to SV-4 of serve.c. */
+ * the idle limit. Invariants SV-1 to SV-6 of serve.c. */
 #include "nettest.h"
 #include <sys/resource.h>
 
@@ -263,6 +263,120 @@ static void emfile_main(void *arg)
 }
 static void emfile(void **state) { (void)state, run_on_all(emfile_main, NULL); }
 
+/* ---- the idle limit ---------------------------------------------------------------------------------------------- */
+
+enum { LIMIT = 20 * GMP_MSEC };
+
+/* Silent for a tenth of the limit at most: it is closed only if this machine made more of that. */
+static void talker(void *arg)
+{
+	Srv *s = arg;
+	int64_t first = gmp_now(), last = first, before;
+	int fd = dial_to(s->listener);
+	char b[10];
+	do {
+		before = last;
+		last = gmp_now();
+		if (gmp_write_until(fd, "hello", 5, SOON) != 5 || gmp_read_full(fd, b, 5, SOON) != 5) {
+			check(gmp_now() - before >= LIMIT);
+			break;
+		}
+		gmp_sleep(LIMIT / 10);
+	} while (last - first < 4 * LIMIT);
+	check_int(gmp_close(fd), 0);
+}
+
+/* A connection whose handler is stuck. Counts the attempts that this machine was too slow for. */
+static int dial_stuck(Srv *s, int *dials)
+{
+	for (;;) {
+		int64_t t = gmp_now();
+		int fd = dial_to(s->listener), r = -ETIMEDOUT;
+		++*dials;
+		if (gmp_write_until(fd, "S", 1, SOON) == 1)
+			while (r == -ETIMEDOUT && !get(&s->stopped))
+				r = gmp_wait_fd(fd, GMP_READABLE, gmp_now() + GMP_MSEC);
+		if (get(&s->stopped))
+			return fd;
+		check(gmp_now() - t >= LIMIT);
+		check_int(gmp_close(fd), 0);
+	}
+}
+
+static void idle_limit_main(void *arg)
+{
+	(void)arg;
+	Srv s = {.opts = {.drain = 20 * GMP_SEC, .idle = LIMIT}};
+	begin(&s, true);
+	enum { N = 150, TALKERS = 5 }; /* more than are closed at a time */
+	gmp_waitgroup wg = GMP_WAITGROUP_INIT;
+	for (int i = 0; i < TALKERS; i++)
+		check_int(gmp_waitgroup_spawn(&wg, talker, &s), 0);
+	int dials = N + TALKERS, stuck = dial_stuck(&s, &dials), fd[N];
+	int64_t began[N];
+	char b[10];
+	for (int i = 0; i < N; i++) {
+		began[i] = gmp_now();
+		fd[i] = dial_to(s.listener);
+		if (i % 3 && gmp_write_until(fd[i], "hello", 5, SOON) == 5) /* others never say a word */
+			(void)gmp_read_full(fd[i], b, 5, SOON);
+	}
+	for (int i = 0; i < N; i++) {
+		expect_end(fd[i]);
+		check(gmp_now() - began[i] >= LIMIT);
+	}
+	check_int(gmp_waitgroup_wait(&wg), 0);
+	while (get(&s.closed) < dials - 1)
+		gmp_sleep(50 * GMP_USEC);
+	gmp_sleep(2 * LIMIT);
+	check_int(get(&s.closed), dials - 1); /* a handler that runs is not idle */
+	int64_t t = gmp_now();
+	check_int(gmp_chan_send(s.stuck, NULL), 0);
+	check_int(gmp_read_full(stuck, b, 1, SOON), 1);
+	expect_end(stuck);
+	check(gmp_now() - t >= LIMIT);
+	check_int(gmp_close(s.listener), 0);
+	end(&s, 0);
+	check_int(s.closed, dials);
+	check_int(s.cancelled, 0);
+}
+static void idle_limit(void **state) { (void)state, run_on_all(idle_limit_main, NULL); }
+
+/* Requests that come just when the time is over: handled or not, but wholly, and each connection ends once. */
+static void late_client(void *arg)
+{
+	Srv *s = arg;
+	uint64_t seed = (uint64_t)(uintptr_t)&seed;
+	for (int i = 0; i < 20; i++) {
+		int fd = dial_to(s->listener);
+		char b[10];
+		ssize_t n = 5;
+		while (n == 5) {
+			gmp_sleep(s->opts.idle + (int64_t)(test_rand(&seed) % 200) * GMP_USEC - 50 * GMP_USEC);
+			n = gmp_write_until(fd, "hello", 5, SOON);
+			if (n == 5)
+				n = gmp_read_full(fd, b, 5, SOON);
+			check(n == 5 || n == 0 || n == -ECONNRESET || n == -EPIPE);
+		}
+		check_int(gmp_close(fd), 0);
+	}
+}
+
+static void idle_edge_main(void *arg)
+{
+	(void)arg;
+	Srv s = {.opts = {.drain = 20 * GMP_SEC, .idle = GMP_MSEC}};
+	begin(&s, true);
+	gmp_waitgroup wg = GMP_WAITGROUP_INIT;
+	for (int i = 0; i < 10; i++)
+		check_int(gmp_waitgroup_spawn(&wg, late_client, &s), 0);
+	check_int(gmp_waitgroup_wait(&wg), 0);
+	check_int(gmp_close(s.listener), 0);
+	end(&s, 0);
+	check_int(s.closed, 10 * 20);
+}
+static void idle_edge(void **state) { (void)state, run_on_all(idle_edge_main, NULL); }
+
 /* ---- the end ----------------------------------------------------------------------------------------------------- */
 
 /* Handlers that are busy have until the drain deadline; then they are cancelled. */
@@ -333,7 +447,7 @@ static void busy_end_main(void *arg)
 {
 	bool idle = arg != NULL;
 	for (int round = 0; round < 6; round++) {
-		Srv s = {.opts.drain = round % 2 ? 20 * GMP_SEC : 0};
+		Srv s = {.opts = {.drain = round % 2 ? 20 * GMP_SEC : 0, .idle = idle && round >= 3 ? 100 * GMP_USEC : 0}};
 		begin(&s, idle);
 		s.port = port_of(s.listener);
 		gmp_g *g[8];
@@ -384,6 +498,10 @@ static void bad_main(void *arg)
 	check_int(gmp_serve(l, handler, NULL, &o), -EINVAL);
 	o = (gmp_serve_opts){.reserved = {1}};
 	check_int(gmp_serve(l, handler, NULL, &o), -EINVAL);
+	o = (gmp_serve_opts){.idle = -1};
+	check_int(gmp_serve_idle(l, idle_handler, NULL, &o), -EINVAL);
+	o.idle = 1; /* there is nobody whom gmp_serve could know to be idle */
+	check_int(gmp_serve(l, handler, NULL, &o), -EINVAL);
 	check_int(gmp_serve(-1, handler, NULL, NULL), -EBADF);
 	check_int(gmp_close(l), 0);
 	check_int(gmp_serve(l, handler, NULL, NULL), -EBADF);
@@ -410,6 +528,8 @@ int main(void)
 	        cmocka_unit_test(limit_idle),
 	        cmocka_unit_test(limit_end),
 	        cmocka_unit_test(emfile),
+	        cmocka_unit_test(idle_limit),
+	        cmocka_unit_test(idle_edge),
 	        cmocka_unit_test(drain),
 	        cmocka_unit_test(drain_idle),
 	        cmocka_unit_test(finish_work),
