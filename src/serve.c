@@ -174,19 +174,19 @@ static bool unhook(PollDesc *pd, PollHook *hook)
 	return cas_acqrel(&pd->word[IO_R], &w, (uintptr_t)IO_NIL);
 }
 
-enum { SLEEPS, AWAKE, FAILED, CLOSED };
+enum { SLEEPS, AWAKE, OVER, CLOSED };
 
-/* Lets c wait without a coroutine. SLEEPS: c is others' now. AWAKE: there is, or may be, something to do. FAILED: the
- * poller does not take it. CLOSED: somebody has called gmp_close. */
+/* Lets c wait without a coroutine. SLEEPS: c is others' now. AWAKE: there is, or may be, something to do. OVER: there is not,
+ * and serving ends; or the poller does not take it. CLOSED: somebody has called gmp_close. */
 static int conn_sleep(Conn *c)
 {
 	Server *s = c->s;
 	PollDesc *pd;
 	int e = gmp__fd_enter(c->fd, IO_R, GMP_FOREVER, &pd);
 	if (e)
-		return e == -ECANCELED && gmp_cancelled() ? FAILED : CLOSED;
-	bool set = false, closing = false;
-	while (!set && !closing) {
+		return e == -ECANCELED && gmp_cancelled() ? OVER : CLOSED;
+	bool set = false, closing = false, stay = true;
+	while (!set && !closing && stay) {
 		gmp__fd_note(pd, IO_R);
 		/* Not drained as far as we know, and no event is sure to come: look. An unregistered one reports what is there. */
 		uint32_t flags = load_relaxed(&pd->flags);
@@ -196,7 +196,7 @@ static int conn_sleep(Conn *c)
 			break;
 		M *m = enter();
 		olock(&s->lock);
-		bool stay = !s->ending;
+		stay = !s->ending;
 		if (stay) {
 			int64_t now = s->limit ? gmp__os_now() : 0;
 			if (now - c->since > s->grain)
@@ -212,24 +212,14 @@ static int conn_sleep(Conn *c)
 		}
 		ounlock(&s->lock);
 		leave(m);
-		if (!stay)
-			break;
 	}
 	if (set)
 		return SLEEPS;
+	if (!stay && gmp__fd_poll(c->fd, IO_RBIT) == 0)
+		e = -ECANCELED;
 	closing = gmp__fd_closing(pd);
 	gmp__fd_exit(pd, IO_R);
-	return closing ? CLOSED : e ? FAILED : AWAKE;
-}
-
-static bool is_ending(Server *s)
-{
-	M *m = enter();
-	olock(&s->lock);
-	bool ending = s->ending;
-	ounlock(&s->lock);
-	leave(m);
-	return ending;
+	return closing ? CLOSED : e ? OVER : AWAKE;
 }
 
 static void idle_main(void *arg)
@@ -243,7 +233,7 @@ static void idle_main(void *arg)
 			if (r == SLEEPS)
 				return;
 			open = r != CLOSED;
-			if (r != AWAKE || gmp_cancelled() || is_ending(s))
+			if (r != AWAKE || gmp_cancelled())
 				break;
 			gmp_yield();
 		}
