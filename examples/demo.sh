@@ -19,7 +19,7 @@ cmake --preset release >"$out" || { cat "$out"; exit 1; }
 cmake --build --preset release --target example_httpd example_hogs gmp-bench
 bin=build/release
 
-say "a web server: one coroutine for each connection (examples/httpd.c)"
+say "a web server: a coroutine for each connection that has said something (examples/httpd.c)"
 "$bin/examples/httpd" 0 >"$out" & # port 0: a free one
 server=$!
 for _ in $(seq 100); do

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * echo.c - TCP echo server: a coroutine for each connection, written as if it had a thread to itself.
  * Usage: echo [-i] [-p PROCS] [PORT]        Try: nc 127.0.0.1 PORT
- * With -i a client that has nothing to say costs no coroutine: some 200 bytes instead of a page. There is no time limit
- * on its silence then.
+ * With -i a client that has nothing to say costs no coroutine: some 200 bytes instead of a page.
  */
 #include "serve.h"
 
@@ -58,7 +57,7 @@ static void run(void *arg)
 	char address[32];
 
 	snprintf(address, sizeof address, "127.0.0.1:%s", o->port);
-	int err = o->idle_form ? serve_idle(address, echo_ready, NULL, DRAIN_TIMEOUT)
+	int err = o->idle_form ? serve_idle(address, echo_ready, NULL, IDLE_TIMEOUT, DRAIN_TIMEOUT)
 			       : serve(address, echo, NULL, DRAIN_TIMEOUT);
 	if (err)
 		fprintf(stderr, "echo: %s: %s\n", address, strerror(-err));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * httpd.c - HTTP/1.1 server: keep-alive, pipelining, static files, time-outs, graceful stop on SIGINT and SIGTERM.
- * One coroutine for each connection, in straight lines: read, parse, answer, again.
+ * A coroutine for each connection that has said something, in straight lines: read, parse, answer, as often as there is more
+ * to do, however long the client makes it wait in the middle. Between two requests there is nothing to be remembered, so
+ * that a connection has neither a coroutine nor a stack then (gmp_serve_idle).
  * Usage: httpd [-d DIR] [-p PROCS] [PORT]        Try: curl http://127.0.0.1:8080/plaintext
  */
 #include "http_parse.h"
@@ -30,8 +32,9 @@
 #define DATE_LENGTH 29
 #define HEAD_ROOM 320 /* of a reply without its body */
 
-/* A connection. It lives on its coroutine's stack, and the small buffers are so small that an idle connection has one
- * page of it in use; the big ones exist only while a request or a burst of replies needs them. */
+/* A connection that is not idle. It lives on its coroutine's stack, and the small buffers are so small that one which stops
+ * in the middle of a request has one page of it in use; the big ones exist only while a request or a burst of replies needs
+ * them. */
 struct conn {
 	int fd;
 	const char *root; /* directory of the files, or NULL */
@@ -40,7 +43,6 @@ struct conn {
 	size_t in_start, in_len;  /* bytes [start, len) of `in` wait to be looked at */
 	size_t out_len;           /* replies not sent yet: those to pipelined requests leave together */
 	int64_t request_deadline; /* of the request that has come in part; 0: there is none */
-	int64_t now;              /* when the last output began, coarsely */
 	time_t date_at;           /* when `date` was true; 0: there is none yet */
 	char date[32];
 	char small_out[640]; /* first: it lies near the stack pointer, and is warm */
@@ -56,8 +58,7 @@ static bool flush(struct conn *c)
 	c->out_len = 0;
 	if (n == 0)
 		return true;
-	c->now = coarse_now();
-	return gmp_write_all(c->fd, c->out, n, c->now + WRITE_TIMEOUT) == (ssize_t)n;
+	return gmp_write_all(c->fd, c->out, n, coarse_now() + WRITE_TIMEOUT) == (ssize_t)n;
 }
 
 /* Room for `n` bytes in `out`, n being at most sizeof small_out. */
@@ -234,8 +235,8 @@ static __attribute__((noinline)) bool reply_file(struct conn *c, const char *tar
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* The time of day, made once a second by whoever needs it first. Making it takes more stack than all the rest, which is
- * another reason not to have every connection do it. */
-static void update_date(struct conn *c)
+ * another reason not to have every connection do it. False: cancelled. */
+static bool update_date(struct conn *c)
 {
 	static gmp_mutex lock;
 	static char date[sizeof c->date];
@@ -243,8 +244,10 @@ static void update_date(struct conn *c)
 	time_t now = time(NULL);
 	struct tm tm;
 
-	if (now == c->date_at || gmp_mutex_lock(&lock)) /* cancelled: the connection ends, so never mind */
-		return;
+	if (now == c->date_at)
+		return true;
+	if (gmp_mutex_lock(&lock))
+		return false;
 	if (now != date_at && gmtime_r(&now, &tm)) {
 		strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
 		date_at = now;
@@ -252,13 +255,12 @@ static void update_date(struct conn *c)
 	memcpy(c->date, date, sizeof date);
 	gmp_mutex_unlock(&lock);
 	c->date_at = now;
+	return true;
 }
 
-/* Sends what waits, then reads more behind the bytes [start, len). False: the connection is over. */
-static bool fill(struct conn *c, bool within_request)
+/* Sends what waits, then reads more of a request behind the bytes [start, len). False: the connection is over. */
+static bool fill(struct conn *c)
 {
-	int64_t deadline;
-
 	if (!flush(c))
 		return false;
 	if (c->out != c->small_out) {
@@ -286,22 +288,17 @@ static bool fill(struct conn *c, bool within_request)
 		c->in_cap = BIG_IN;
 	}
 
-	if (!within_request)
-		deadline = c->now + IDLE_TIMEOUT;
-	else if (c->request_deadline)
-		deadline = c->request_deadline;
-	else
-		deadline = c->request_deadline = gmp_now() + REQUEST_TIMEOUT;
-	ssize_t n = gmp_read_until(c->fd, c->in + c->in_len, c->in_cap - c->in_len, deadline);
-	if (n == -ETIMEDOUT && within_request) {
+	if (!c->request_deadline)
+		c->request_deadline = gmp_now() + REQUEST_TIMEOUT;
+	ssize_t n = gmp_read_until(c->fd, c->in + c->in_len, c->in_cap - c->in_len, c->request_deadline);
+	if (n == -ETIMEDOUT) {
 		reply_status(c, 408, &(struct http_request){0});
 		flush(c);
 	}
 	if (n <= 0)
 		return false;
 	c->in_len += (size_t)n;
-	update_date(c);
-	return true;
+	return update_date(c);
 }
 
 /* Reads over a body that nobody wants. */
@@ -315,7 +312,7 @@ static bool skip_body(struct conn *c, uint64_t left)
 		}
 		left -= here;
 		c->in_start = c->in_len;
-		if (!fill(c, true))
+		if (!fill(c))
 			return false;
 	}
 }
@@ -338,45 +335,48 @@ static bool answer(struct conn *c, const char *target, struct http_request *req)
 	return c->root ? reply_file(c, target, req) : reply_status(c, 404, req);
 }
 
-/* Requests one after another, until one or the connection is the last. */
-static void talk(struct conn *c)
+/* Requests one after another, to the end of what has come. False: one of them, or the connection, was the last. */
+static bool talk(struct conn *c)
 {
 	struct http_request req = {0};
 
-	for (;;) {
+	while (c->in_start < c->in_len) {
 		const char *head = c->in + c->in_start;
 		int n = http_parse(&req, head, c->in_len - c->in_start);
 		if (n == 0) {
-			if (!fill(c, c->in_start < c->in_len))
-				return;
+			if (!fill(c))
+				return false;
 			continue;
 		}
 		if (n < 0) {
 			req.keep_alive = false;
 			if (reply_status(c, -n, &req) && flush(c))
 				linger(c->fd);
-			return;
+			return false;
 		}
 		c->in_start += (size_t)n;
 		if (!answer(c, head + req.target, &req))
-			return;
+			return false;
 		if (!req.keep_alive) {
 			bool unread = req.chunked || req.content_length > 0 || c->in_start < c->in_len;
 			if (flush(c) && unread)
 				linger(c->fd);
-			return;
+			return false;
 		}
 		if (req.content_length > 0 && !skip_body(c, (uint64_t)req.content_length))
-			return;
+			return false;
 		c->request_deadline = 0;
 		req = (struct http_request){0};
 	}
+	return flush(c);
 }
 
-static void connection(int fd, void *arg)
+/* Called anew whenever there is something to read and no request in part. */
+static int connection(int fd, void **state, void *arg)
 {
 	struct conn c;
 
+	(void)state;
 	/* Not `= {0}`, which would touch the buffers. */
 	c.fd = fd;
 	c.root = arg;
@@ -384,17 +384,23 @@ static void connection(int fd, void *arg)
 	c.in_cap = sizeof c.small_in;
 	c.out = c.small_out;
 	c.out_cap = sizeof c.small_out;
-	c.in_start = c.in_len = c.out_len = 0;
+	c.in_start = c.out_len = 0;
 	c.request_deadline = 0;
-	c.now = coarse_now();
 	c.date_at = 0;
-	memcpy(c.date, "Thu, 01 Jan 1970 00:00:00 GMT", DATE_LENGTH);
 
-	talk(&c);
+	ssize_t n = gmp_read_until(fd, c.in, c.in_cap, 0);
+	if (n == -EAGAIN)
+		return GMP_SERVE_AGAIN;
+	if (n <= 0)
+		return GMP_SERVE_CLOSE;
+	c.in_len = (size_t)n;
+
+	bool again = update_date(&c) && talk(&c);
 	if (c.in != c.small_in)
 		free(c.in);
 	if (c.out != c.small_out)
 		free(c.out);
+	return again ? GMP_SERVE_AGAIN : GMP_SERVE_CLOSE;
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
@@ -409,7 +415,7 @@ static void run(void *arg)
 	char address[32];
 
 	snprintf(address, sizeof address, "127.0.0.1:%s", o->port);
-	int err = serve(address, connection, (void *)o->root, DRAIN_TIMEOUT);
+	int err = serve_idle(address, connection, (void *)o->root, IDLE_TIMEOUT, DRAIN_TIMEOUT);
 	if (err)
 		fprintf(stderr, "httpd: %s: %s\n", address, strerror(-err));
 }

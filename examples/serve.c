@@ -26,7 +26,7 @@ struct server {
 	serve_idle_fn *idle_handler; /* instead of handler */
 	void *arg;
 	int fd;
-	int64_t drain;
+	int64_t idle, drain;
 	gmp_mutex lock;
 	bool stopping;
 	struct conn live; /* head of a ring: who is connected */
@@ -74,7 +74,7 @@ static void conn_main(int fd, void *arg)
 static void accept_main(void *arg)
 {
 	struct server *s = arg;
-	gmp_serve_opts opts = {.drain = s->drain};
+	gmp_serve_opts opts = {.idle = s->idle, .drain = s->drain};
 	int err = s->handler ? gmp_serve(s->fd, conn_main, s, &opts)
 			     : gmp_serve_idle(s->fd, s->idle_handler, s->arg, &opts);
 
@@ -177,9 +177,9 @@ int serve(const char *address, serve_fn *handler, void *arg, int64_t drain)
 	return run_server(address, &s);
 }
 
-int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t drain)
+int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t idle, int64_t drain)
 {
-	struct server s = {.idle_handler = handler, .arg = arg, .drain = drain};
+	struct server s = {.idle_handler = handler, .arg = arg, .idle = idle, .drain = drain};
 
 	return run_server(address, &s);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * serve.h - what the servers among the examples share: listen, accept, one coroutine a connection, graceful stop.
+ * serve.h - what the servers among the examples share: listen, accept, coroutines for connections, graceful stop.
  */
 #ifndef SERVE_H
 #define SERVE_H
@@ -16,9 +16,10 @@ typedef void serve_fn(int fd, void *arg);
 int serve(const char *address, serve_fn *handler, void *arg, int64_t drain);
 
 /* The same for a handler as gmp_serve_idle wants it: called when there is something to read, so that a connection which
- * has nothing to say has no coroutine. */
+ * has nothing to say has no coroutine. It may say nothing for `idle` ns. When the end comes, idle ones are closed at once;
+ * others have `drain` ns for what they have begun, and may go on reading. */
 typedef int serve_idle_fn(int fd, void **state, void *arg);
-int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t drain);
+int serve_idle(const char *address, serve_idle_fn *handler, void *arg, int64_t idle, int64_t drain);
 
 /* To be called before the end of a connection whose client may have sent what we have not read. Closing such a socket
  * resets it, which may destroy our last reply on its way; so this says that we are done and lets the client finish, for
