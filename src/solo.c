@@ -20,7 +20,7 @@
  * Checked by exhaustive interleaving, each invariant with a mutation that is caught: tests/model_solo.c. */
 #include "proc.h"
 
-static const int64_t WAIT_MIN_NS = 1000 * 1000, WAIT_MAX_NS = 100 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000;
+static const int64_t WAIT_MAX_NS = 100 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000; /* SOLO-6 */
 static const int64_t PATIENCE_NS = 3 * 1000; /* for an owner that is in the runtime just now, before the next try */
 
 /* Without membarrier a coroutine pays a fence to enter, more than a compare-and-swap. ThreadSanitizer's builds do always. */
@@ -29,7 +29,7 @@ static bool pays(void) { return gmp__debug.solo && (TSAN_BUILD || !(load_relaxed
 /* A run begins. sched.foreign is held; no P has an owner. */
 void gmp__solo_init(void)
 {
-	sched.solowait = WAIT_MIN_NS;
+	sched.solowait = gmp__debug.solowait * 1000;
 	sched.solobegan = sched.starttime;
 	store_relaxed(&sched.solop, sched.allp[0]);
 	store_relaxed(&sched.solo, (uint8_t)pays());
@@ -82,7 +82,7 @@ void gmp__solo_end_at(P *p)
 	if (load_relaxed(&sched.solo) && sched.solop == p) {
 		gmp__solo_clear();
 		bool soon = gmp__os_now() - sched.solobegan < SOON_NS;
-		store_relaxed(&sched.solowait, soon ? min_i64(2 * sched.solowait, WAIT_MAX_NS) : WAIT_MIN_NS);
+		store_relaxed(&sched.solowait, soon ? min_i64(2 * sched.solowait, WAIT_MAX_NS) : gmp__debug.solowait * 1000);
 	}
 	unlock(&sched.lock);
 }
