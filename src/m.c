@@ -31,7 +31,6 @@ static void m_init(M *m)
 static void m_register(M *m)
 {
 	m->id = sched.mnext++;
-	store_relaxed(&m->shared, (uint8_t)!sched.solo);
 	m->alllink = sched.allm;
 	sched.allm = m;
 	store_relaxed(&sched.mcount, sched.mcount + 1);

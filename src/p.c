@@ -122,7 +122,7 @@ coldfn M *gmp__enter_slow(M *m)
 			m->p->ticks = 1;
 		}
 		if (intrudes(m) && !gmp__solo_intrude(m)) {
-			cpu_pause();
+			gmp__os_osyield();
 			continue;
 		}
 		return m;

@@ -60,7 +60,7 @@ static alwaysinline void leave(M *m)
 /* Is m, with a P, one too many to run something now (SOLO-3)? */
 static alwaysinline bool intrudes(const M *m)
 {
-	return unlikely(load_relaxed(&sched.solo)) && unlikely(m->p != load_relaxed(&sched.solop));
+	return unlikely(load_acquire(&sched.solo)) && unlikely(m->p != load_relaxed(&sched.solop));
 }
 
 /* Object locks. Where one P does all the work, being in the runtime is lock enough (SOLO-1). */

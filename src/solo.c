@@ -13,15 +13,15 @@
  *        solo. It waits for that without limit, but lets those pass who stop the world.
  *   SOLO-4 While solop has no owner, the next P that is given to an M becomes solop. Who waits by SOLO-3 and sees solop
  *        without an owner takes its part.
- *   SOLO-5 m->shared is 0 for solop's owner, and for an M that lost that P and runs on without: it finds RV_LOST in the same
- *        load. The end of solo sets it everywhere.
+ *   SOLO-5 m->shared is 0 for solop's owner, 1 for who has another P or a P without solo. It stays as it was for an M that lost
+ *        its P and runs on without: if it is 0, that M finds RV_LOST in the same load.
  *   SOLO-6 To end it costs a membarrier. It begins after the P was alone for solowait, which doubles when it was over soon.
  *
  * Checked by exhaustive interleaving, each invariant with a mutation that is caught: tests/model_solo.c. */
 #include "proc.h"
 
 static const int64_t WAIT_MAX_NS = 100 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000; /* SOLO-6 */
-static const int64_t PATIENCE_NS = 3 * 1000; /* for an owner that is in the runtime just now, before the next try */
+static const int64_t PATIENCE_NS = 50 * 1000; /* for an owner that is in the runtime just now, before the next membarrier */
 
 /* Without membarrier a coroutine pays a fence to enter, more than a compare-and-swap. ThreadSanitizer's builds do always. */
 static bool pays(void) { return gmp__debug.solo && (TSAN_BUILD || !(load_relaxed(&sched.hints) & HINT_FENCE)); }
@@ -38,12 +38,15 @@ void gmp__solo_init(void)
 /* sched.lock is held, and solop's owner is stopped, or there is none. */
 void gmp__solo_clear(void)
 {
-	store_relaxed(&sched.solo, (uint8_t)0);
-	for (M *m = sched.allm; m; m = m->alllink)
+	if (!load_relaxed(&sched.solo))
+		return;
+	M *m = load_relaxed(&sched.solop->m);
+	store_release(&sched.solo, (uint8_t)0); /* an M that has another P finds what the owner did, too */
+	if (m)
 		store_relaxed(&m->shared, (uint8_t)1);
 }
 
-/* m, asleep or the caller, is given p. sched.lock is held. */
+/* m, asleep or the caller, has p, or will in a moment. sched.lock is held. */
 void gmp__solo_acquire(M *m, P *p)
 {
 	if (load_relaxed(&sched.solo) && !load_relaxed(&sched.solop->m)) /* SOLO-4 */
@@ -65,8 +68,7 @@ void gmp__solo_look(M *m, P *p, int64_t now)
 	p->aloneat = 0;
 	lock(&sched.lock);
 	uint32_t asleep = sched.nmidle + sched.nlockedidle + (load_seqcst(&sched.polling) ? 1 : 0);
-	if (!sched.stw && p->id < sched.procs && sched.npidle + 1 == (uint32_t)sched.procs && load_acquire(&sched.ntransit) == 0 &&
-	        sched.mcount == asleep + 1 && load_seqcst(&sched.nforeign) == 0) { /* SOLO-2 */
+	if (sched.mcount == asleep + 1 && load_seqcst(&sched.nforeign) == 0) { /* SOLO-2; who of nlockedidle has a P already: SOLO-3 */
 		store_relaxed(&sched.solop, p);
 		store_relaxed(&sched.solo, (uint8_t)1);
 		store_relaxed(&m->shared, (uint8_t)0);
@@ -91,15 +93,10 @@ void gmp__solo_end_at(P *p)
 bool gmp__solo_intrude(M *m)
 {
 	lock(&sched.lock);
-	P *p = sched.solop;
-	bool over = !load_relaxed(&sched.solo) || p == m->p;
-	if (!over && !load_relaxed(&p->m)) { /* SOLO-4 */
-		store_relaxed(&sched.solop, m->p);
-		store_relaxed(&m->shared, (uint8_t)0);
-		over = true;
-	}
+	gmp__solo_acquire(m, m->p); /* SOLO-4 */
+	P *p = load_relaxed(&sched.solo) ? sched.solop : m->p;
 	unlock(&sched.lock);
-	if (over)
+	if (p == m->p)
 		return true;
 	if (gmp__revoke(p, PATIENCE_NS)) {
 		gmp__solo_end_at(p);
@@ -113,7 +110,7 @@ void gmp__solo_intrude_g0(M *m)
 {
 	while (!gmp__solo_intrude(m)) {
 		gmp__safepoint(m);
-		cpu_pause();
+		gmp__os_osyield();
 	}
 }
 

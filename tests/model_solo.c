@@ -29,7 +29,7 @@ enum { M_NONE, M_NO_BACKOUT, M_NO_BACKOUT_UNSEEN, M_NO_ENTER, M_NO_SECOND_LOOK, 
 	M_NO_MEMBARRIER, M_LEAVE_RELAXED, M_SHARED_LATE, M_NO_STOP, M_SHARED_KEPT, M_SOLO_KEPT, M_BEGIN_AWAKE,
 	M_BEGIN_FOREIGN, M_BEGIN_UNLOCKED, M_BEGIN_SHARED, M_FOREIGN_UNLOCKED, M_FOREIGN_LATE, M_G0_RUNS, M_SLOW_RUNS,
 	M_END_RUNNING, M_END_NO_MEMBARRIER, M_END_ANY, M_G0_STAYS, M_SLOW_STAYS, M_NOT_TAKEN, M_TAKER_SHARED,
-	M_ACQUIRE_KEEPS, M_LOST_KEEPS };
+	M_ACQUIRE_KEEPS };
 enum { H_REVOKED, H_SHARED, H_LOST, H_WORD, H_PLAIN, H_CAS, H_SLOW_SOLO, H_SLOW, H_BACKOUT, H_TAKEN, H_BEGIN, H_END,
 	H_FOREIGN_END, H_GIVEUP, H_FOLLOWS, H_PART, H_SLOW_INTRUDES, H_SAFEPOINT, H_QUEUED };
 static const char *const reach[] = {"refused at the gates by a count in revoke", "by shared alone", "by RV_LOST",
@@ -123,9 +123,8 @@ static void solo_clear(S *s, int t, int owner)
 {
 	if (!MUT(M_SOLO_KEPT))
 		st_rlx(s, t, SOLO, 0);
-	for (int m = 0; m < ms; m++)
-		if (!MUT(M_SHARED_KEPT) && !MUT(M_SHARED_LATE) && !(MUT(M_LOST_KEEPS) && m + 1 != owner))
-			st_rlx(s, t, SHARED + m, 1);
+	if (owner && !MUT(M_SHARED_KEPT) && !MUT(M_SHARED_LATE))
+		st_rlx(s, t, SHARED + owner - 1, 1);
 }
 
 static void solo_acquire(S *s, int t, int p)
@@ -135,9 +134,8 @@ static void solo_acquire(S *s, int t, int p)
 		REACHED(H_FOLLOWS);
 		st_rlx(s, t, SOLO, p);
 	}
-	bool shared = ld(s, t, SOLO) != p;
-	if (!MUT(M_ACQUIRE_KEEPS) && !(MUT(M_LOST_KEEPS) && shared))
-		st_rlx(s, t, SHARED + t, shared);
+	if (!MUT(M_ACQUIRE_KEEPS))
+		st_rlx(s, t, SHARED + t, ld(s, t, SOLO) != p);
 }
 
 static void acquirep(S *s, int t, int p)
@@ -707,7 +705,7 @@ static void begin(S *s, int ps, const char *m0, const char *m1, const char *m2)
 	for (ms = 0; ms < NM && m[ms]; ms++) {
 		add(name[ms], mthread, m[ms]);
 		s->m[ms].g0 = s->m[ms].asleep = ms > 0;
-		s->il.v[INRT + ms] = s->il.v[SHARED + ms] = ms > 0;
+		s->il.v[INRT + ms] = ms > 0; /* shared: 0 is what might mislead */
 	}
 	s->il.v[SOLO] = s->pm[0] = s->m[0].p = 1;
 	s->pidle = (uint8_t)((1 << ps) - 2);
@@ -849,7 +847,6 @@ static const IlRun runs[] = {
 	{"SOLO-5 begins, shared not cleared", taken_begins, M_BEGIN_SHARED, "SY-3"},
 	{"SOLO-5 takes part, shared not cleared", idles_taken, M_TAKER_SHARED, "SY-3"},
 	{"SOLO-5 a P comes, shared stays", idles_taken, M_ACQUIRE_KEEPS, "SY-3"},
-	{"SOLO-5 who lost its P keeps shared, at solo's end and with the next P", idles, M_LOST_KEEPS, "SY-3"},
 };
 
 int main(int argc, char **argv)
