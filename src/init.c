@@ -54,6 +54,7 @@ static void fork_child(void)
 	sched.mstarting = 0;
 	sched.stw = 0;
 	sched.solo = 0;
+	sched.solop = NULL;
 	gmp__foreign_newrun();
 }
 
@@ -186,6 +187,7 @@ static void teardown(void)
 	lock(&sched.foreign);
 	store_release(&sched.state, ST_DOWN);
 	store_relaxed(&sched.solo, (uint8_t)0);
+	store_relaxed(&sched.solop, (P *)NULL);
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
 		gmp__timers_clear(p);
@@ -211,6 +213,8 @@ static void first_p(M *m)
 	if (p && !m)
 		gmp__startm(p, false);
 	unlock(&sched.foreign);
+	if (p && m && intrudes(m)) /* it spawns before it schedules */
+		gmp__solo_intrude_g0(m);
 }
 
 /* ---- the end of all ------------------------------------------------------------------------------------------------ */

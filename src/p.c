@@ -121,10 +121,8 @@ coldfn M *gmp__enter_slow(M *m)
 			(void)fetch_and_seqcst(&m->revoke, ~(uint32_t)RV_ATTN);
 			m->p->ticks = 1;
 		}
-		if (intrudes(m) && !gmp__solo_intrude(m)) {
-			gmp__os_osyield();
+		if (intrudes(m) && !gmp__solo_intrude(m))
 			continue;
-		}
 		return m;
 	}
 }
@@ -143,21 +141,28 @@ void gmp__safepoint(M *m)
 
 /* ---- the foreigner's side ---------------------------------------------------------------------------------------- */
 
+static const int64_t YIELD_AFTER_NS = 5 * 1000, NAP_AFTER_NS = 100 * 1000, NAP_NS = 20 * 1000;
+
 static bool revoke_wait(M *m, int64_t patience)
 {
 	if (load_acquire(&m->land.inrt) == 0)
 		return true;
 	if (patience <= 0)
 		return false;
-	int64_t end = add_sat_i64(gmp__os_now(), patience);
+	int64_t begun = gmp__os_now(), now = begun, end = add_sat_i64(begun, patience);
 	for (;;) {
 		for (int i = 0; i < 32; i++) {
 			if (load_acquire(&m->land.inrt) == 0)
 				return true;
 			cpu_pause();
 		}
-		if (gmp__os_now() >= end)
+		now = gmp__os_now();
+		if (now >= end)
 			return false;
+		if (now - begun > NAP_AFTER_NS) /* yielding gets nowhere if it has a lower priority */
+			gmp__os_usleep(NAP_NS);
+		else if (now - begun > YIELD_AFTER_NS) /* it has no CPU; perhaps ours */
+			gmp__os_osyield();
 	}
 }
 
@@ -265,7 +270,7 @@ void gmp__acquirep(M *m, P *p)
 	if (p->ticks == 0) /* left on the way to g0 (stoplockedm); the new owner may not come from there: TK-1 */
 		p->ticks = 1;
 	store_release(&sched.ntransit, sched.ntransit - 1);
-	gmp__solo_acquire(m, p);
+	store_relaxed(&m->shared, (uint8_t)1); /* SOLO-5 */
 	m->oldp = p;
 	store_release(&m->p, p);
 	store_release(&p->m, m);
@@ -280,6 +285,7 @@ P *gmp__releasep(M *m)
 	store_release(&sched.ntransit, sched.ntransit + 1);
 	m->p = NULL;
 	store_release(&p->m, (M *)NULL);
+	gmp__solo_release(p);
 	return p;
 }
 

@@ -324,7 +324,7 @@ struct Sched {
 	uint8_t multi;     /* more than one P: spinning makes sense */
 	int32_t state;     /* ST_, under lock */
 	int32_t procs;
-	P *solop;          /* that P; under lock, read anywhere */
+	P *solop;          /* that P, NULL: nobody's at the moment; under lock, read anywhere */
 	P *allp[MAXPROCS]; /* never freed; entries beyond procs are Pdead */
 	int32_t nallp;     /* entries ever made */
 	uint32_t ticksinit;
@@ -461,10 +461,10 @@ int gmp__procresize(int n);
 
 /* solo.c */
 void gmp__solo_init(void);
-void gmp__solo_clear(void);                  /* sched.lock held, the world stopped or not begun */
-void gmp__solo_acquire(M *m, P *p);          /* sched.lock held */
+void gmp__solo_clear(void);                  /* sched.lock held, solop's owner stopped */
+void gmp__solo_release(P *p);                /* sched.lock held */
 void gmp__solo_look(M *m, P *p, int64_t now);
-void gmp__solo_end_at(P *p);                 /* p is stopped by the caller */
+void gmp__solo_end_at(P *p);                 /* p is stopped by the caller, or the caller's own on g0 */
 bool gmp__solo_intrude(M *m);
 void gmp__solo_intrude_g0(M *m);
 void gmp__solo_end(void);                    /* sched.foreign held */

@@ -3,26 +3,27 @@
  * left out. So what runs on one P of many costs what it costs with one P.
  *
  *   SOLO-1 sched.solo: who passed [3] (p.c) with the P sched.solop is alone with all objects. It changes only while solop's
- *        owner is out of the runtime, or on g0 with no object locked.
+ *        owner is out of the runtime, or on g0 with no object locked; or while there is no solop (NULL).
  *   SOLO-2 It begins by an M on g0 with the only P that has an owner, if each other M sleeps or polls: then none is in user
  *        code without a P, where it might be half way through a compare-and-swap by its copy of shared (SY-3). And if no
  *        foreign thread that took part is alive. All of it is read under sched.lock, through which every other M let go of
  *        its P, and where foreign threads look for solo after they are counted.
- *   SOLO-3 An M that was given another P may look for work (queues, hints, the network; also take some). Before it runs a
- *        coroutine or a timer, or returns to a coroutine (enter_slow), it stops solop's owner, as a thief does, and ends
- *        solo. It waits for that without limit, but lets those pass who stop the world.
- *   SOLO-4 While solop has no owner, the next P that is given to an M becomes solop. Who waits by SOLO-3 and sees solop
- *        without an owner takes its part.
+ *   SOLO-3 An M with another P may look for work (queues, hints, the network; also take some). Before it runs a coroutine or
+ *        a timer, or returns to a coroutine (enter_slow), it stops solop's owner, as a thief does, and ends solo. It waits for
+ *        that without limit, but lets those pass who stop the world, and its CPU go to the owner, which may lack one.
+ *   SOLO-4 A P that is let go of, or taken, is solop no more. Without a solop, whoever is about to run something claims that for
+ *        its P: not who is given a P, since that M may be long in waking up.
  *   SOLO-5 m->shared is 0 for solop's owner, 1 for who has another P or a P without solo. It stays as it was for an M that lost
  *        its P and runs on without: if it is 0, that M finds RV_LOST in the same load.
  *   SOLO-6 To end it costs a membarrier. It begins after the P was alone for solowait, which doubles when it was over soon.
+ *        An owner that answers a thief (RQ-1) ends it itself.
  *
  * Checked by exhaustive interleaving, each invariant with a mutation that is caught: tests/model_solo.c. */
 #include "proc.h"
 
 static const int64_t WAIT_MAX_NS = 100 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000; /* SOLO-6 */
-static const int64_t PATIENCE_NS = 50 * 1000; /* for an owner that is in the runtime just now, before the next membarrier */
-
+static const int64_t PATIENCE_NS = 1000 * 1000; /* for an owner that is in the runtime just now, before others have their turn */
+static const int64_t NAP_NS = 20 * 1000;
 /* Without membarrier a coroutine pays a fence to enter, more than a compare-and-swap. ThreadSanitizer's builds do always. */
 static bool pays(void) { return gmp__debug.solo && (TSAN_BUILD || !(load_relaxed(&sched.hints) & HINT_FENCE)); }
 
@@ -31,27 +32,38 @@ void gmp__solo_init(void)
 {
 	sched.solowait = gmp__debug.solowait * 1000;
 	sched.solobegan = sched.starttime;
-	store_relaxed(&sched.solop, sched.allp[0]);
+	store_relaxed(&sched.solop, (P *)NULL);
 	store_relaxed(&sched.solo, (uint8_t)pays());
 }
 
 /* sched.lock is held, and solop's owner is stopped, or there is none. */
 void gmp__solo_clear(void)
 {
-	if (!load_relaxed(&sched.solo))
-		return;
-	M *m = load_relaxed(&sched.solop->m);
+	P *p = sched.solop;
 	store_release(&sched.solo, (uint8_t)0); /* an M that has another P finds what the owner did, too */
-	if (m)
-		store_relaxed(&m->shared, (uint8_t)1);
+	store_relaxed(&sched.solop, (P *)NULL);
+	if (p)
+		store_relaxed(&p->m->shared, (uint8_t)1);
 }
 
-/* m, asleep or the caller, has p, or will in a moment. sched.lock is held. */
-void gmp__solo_acquire(M *m, P *p)
+/* p has no owner any more. sched.lock is held. */
+void gmp__solo_release(P *p)
 {
-	if (load_relaxed(&sched.solo) && !load_relaxed(&sched.solop->m)) /* SOLO-4 */
-		store_relaxed(&sched.solop, p);
-	store_relaxed(&m->shared, (uint8_t)!(load_relaxed(&sched.solo) && sched.solop == p));
+	if (sched.solop == p)
+		store_relaxed(&sched.solop, (P *)NULL);
+}
+
+/* m is on g0, or about to return to its coroutine. sched.lock is held. */
+static void claim_solo(M *m)
+{
+	store_relaxed(&sched.solop, m->p);
+	store_relaxed(&m->shared, (uint8_t)0);
+}
+
+/* How long to be alone next time. soon: it was over soon. */
+static void judge_solo(bool soon)
+{
+	store_relaxed(&sched.solowait, soon ? min_i64(2 * sched.solowait, WAIT_MAX_NS) : gmp__debug.solowait * 1000);
 }
 
 /* On g0: m's p has visited it for a round of ticks, and it is not solo. */
@@ -69,22 +81,20 @@ void gmp__solo_look(M *m, P *p, int64_t now)
 	lock(&sched.lock);
 	uint32_t asleep = sched.nmidle + sched.nlockedidle + (load_seqcst(&sched.polling) ? 1 : 0);
 	if (sched.mcount == asleep + 1 && load_seqcst(&sched.nforeign) == 0) { /* SOLO-2; who of nlockedidle has a P already: SOLO-3 */
-		store_relaxed(&sched.solop, p);
+		claim_solo(m);
 		store_relaxed(&sched.solo, (uint8_t)1);
-		store_relaxed(&m->shared, (uint8_t)0);
 		sched.solobegan = now;
 	}
 	unlock(&sched.lock);
 }
 
-/* p is stopped by the caller. */
+/* p is stopped by the caller, or the caller's own on g0. */
 void gmp__solo_end_at(P *p)
 {
 	lock(&sched.lock);
 	if (load_relaxed(&sched.solo) && sched.solop == p) {
 		gmp__solo_clear();
-		bool soon = gmp__os_now() - sched.solobegan < SOON_NS;
-		store_relaxed(&sched.solowait, soon ? min_i64(2 * sched.solowait, WAIT_MAX_NS) : gmp__debug.solowait * 1000);
+		judge_solo(gmp__os_now() - sched.solobegan < SOON_NS);
 	}
 	unlock(&sched.lock);
 }
@@ -93,25 +103,26 @@ void gmp__solo_end_at(P *p)
 bool gmp__solo_intrude(M *m)
 {
 	lock(&sched.lock);
-	gmp__solo_acquire(m, m->p); /* SOLO-4 */
 	P *p = load_relaxed(&sched.solo) ? sched.solop : m->p;
+	if (!p)
+		claim_solo(m);
 	unlock(&sched.lock);
-	if (p == m->p)
+	if (!p || p == m->p)
 		return true;
 	if (gmp__revoke(p, PATIENCE_NS)) {
 		gmp__solo_end_at(p);
 		gmp__unrevoke(p);
+		return !intrudes(m);
 	}
-	return !intrudes(m);
+	gmp__os_usleep(NAP_NS); /* a thief has p's lock, or its owner lacks a CPU */
+	return false;
 }
 
 /* The same on g0, to the end. */
 void gmp__solo_intrude_g0(M *m)
 {
-	while (!gmp__solo_intrude(m)) {
+	while (!gmp__solo_intrude(m))
 		gmp__safepoint(m);
-		gmp__os_osyield();
-	}
 }
 
 /* A foreign thread takes part from now on, and is counted. sched.foreign is held. */
@@ -125,6 +136,7 @@ void gmp__solo_end(void)
 	gmp__stopworld();
 	lock(&sched.lock);
 	gmp__solo_clear();
+	judge_solo(true); /* more may come */
 	unlock(&sched.lock);
 	gmp__startworld();
 }

@@ -69,6 +69,8 @@ void gmp__serve_request(P *p)
 		runq_prepend(&p->runq, &p->gift);
 	}
 }
+	} else if (load_relaxed(&sched.solo)) { /* SOLO-6 */
+		gmp__solo_end_at(p);
 
 /* False: somebody else has asked before. */
 static bool ask(P *p, P *victim)

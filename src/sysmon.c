@@ -50,6 +50,7 @@ static bool retake(P *p, uint64_t tick)
 	}
 	lock(&sched.lock);
 	store_release(&p->m, (M *)NULL);
+	gmp__solo_release(p);
 	store_relaxed(&p->status, (uint32_t)Pidle);
 	store_release(&sched.ntransit, sched.ntransit + 1);
 	unlock(&sched.lock);

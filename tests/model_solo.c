@@ -10,7 +10,7 @@
  * polled; it counts as asleep a little longer, as a locked one does), thieves (they stop and end as intruders do), a G
  * that goes on on another M, declared blocking (as sysmon's taking), new threads, Ps in transit, how p->m becomes
  * visible, RV_FENCE (model_pown.c), time (solo begins whenever it may on g0), the exchange by which ThreadSanitizer's
- * builds enter. sched.solo and solop are one word. What is done under sched.lock is one step, but others may see its
+ * builds enter. sched.solo and solop are one word: off, nobody's (FREE), or a P. What is done under sched.lock is one step, but others may see its
  * stores one after the other before the lock is free. */
 #define IL_T 5
 #define IL_V 16
@@ -22,21 +22,21 @@ enum { INRT = 0, REVOKE = INRT + NM, SHARED = REVOKE + NM, SOLO = SHARED + NM, W
 _Static_assert(WORDS <= IL_V, "");
 enum { LOCKBYTE = 1, LOCKED = 2, NO_STEP = LOCKBYTE };
 enum { LOST = 2, ONE = 16, REVOKED = 0xf0 };
+enum { FREE = NP + 1 };
 enum { OUT, INSIDE, PLAIN, HOLDS };
 enum { LOCKING, UNLOCKING };
 
 enum { M_NONE, M_NO_BACKOUT, M_NO_BACKOUT_UNSEEN, M_NO_ENTER, M_NO_SECOND_LOOK, M_TWO_LOADS, M_NO_REVOKE, M_NO_LOST,
 	M_NO_MEMBARRIER, M_LEAVE_RELAXED, M_SHARED_LATE, M_NO_STOP, M_SHARED_KEPT, M_SOLO_KEPT, M_BEGIN_AWAKE,
 	M_BEGIN_FOREIGN, M_BEGIN_UNLOCKED, M_BEGIN_SHARED, M_FOREIGN_UNLOCKED, M_FOREIGN_LATE, M_G0_RUNS, M_SLOW_RUNS,
-	M_END_RUNNING, M_END_NO_MEMBARRIER, M_END_ANY, M_G0_STAYS, M_SLOW_STAYS, M_NOT_TAKEN, M_TAKER_SHARED,
-	M_ACQUIRE_KEEPS };
+	M_END_RUNNING, M_END_NO_MEMBARRIER, M_END_ANY, M_G0_STAYS, M_SLOW_STAYS, M_CLAIM_NOT, M_CLAIM_SHARED,
+	M_ACQUIRE_KEEPS, M_RELEASE_KEEPS };
 enum { H_REVOKED, H_SHARED, H_LOST, H_WORD, H_PLAIN, H_CAS, H_SLOW_SOLO, H_SLOW, H_BACKOUT, H_TAKEN, H_BEGIN, H_END,
-	H_FOREIGN_END, H_GIVEUP, H_FOLLOWS, H_PART, H_SLOW_INTRUDES, H_SAFEPOINT, H_QUEUED };
+	H_FOREIGN_END, H_GIVEUP, H_CLAIM, H_SLOW_INTRUDES, H_SAFEPOINT, H_QUEUED };
 static const char *const reach[] = {"refused at the gates by a count in revoke", "by shared alone", "by RV_LOST",
 	"refused by the word", "a plain step", "a compare-and-swap in its stead", "the long way, solo",
 	"the long way, no more solo", "enter backs out", "sysmon takes the P", "solo begins", "an intruder ends it",
-	"a foreign thread ends it", "an intruder gives up for now", "solop follows", "an intruder takes its part",
-	"an intruder in enter_slow", "safepoint", "reacquire finds no P", NULL};
+	"a foreign thread ends it", "an intruder gives up for now", "nobody's is claimed", "an intruder in enter_slow", "safepoint", "reacquire finds no P", NULL};
 
 struct S {
 	Il il;
@@ -127,15 +127,11 @@ static void solo_clear(S *s, int t, int owner)
 		st_rlx(s, t, SHARED + owner - 1, 1);
 }
 
-static void solo_acquire(S *s, int t, int p)
+static void solo_release(S *s, int t, int p)
 {
-	int solop = ld(s, t, SOLO);
-	if (solop && solop != p && !s->pm[solop - 1]) {
-		REACHED(H_FOLLOWS);
-		st_rlx(s, t, SOLO, p);
-	}
-	if (!MUT(M_ACQUIRE_KEEPS))
-		st_rlx(s, t, SHARED + t, ld(s, t, SOLO) != p);
+	s->pm[p - 1] = 0;
+	if (ld(s, t, SOLO) == p && !MUT(M_RELEASE_KEEPS))
+		st_rlx(s, t, SOLO, FREE);
 }
 
 static void acquirep(S *s, int t, int p)
@@ -143,7 +139,8 @@ static void acquirep(S *s, int t, int p)
 	if (s->pm[p - 1] || s->stw)
 		il_fail("PO-8: acquirep of P%d throws", p - 1);
 	s->pidle &= (uint8_t)~(1u << (p - 1));
-	solo_acquire(s, t, p);
+	if (!MUT(M_ACQUIRE_KEEPS))
+		st_rlx(s, t, SHARED + t, 1);
 	ME.p = (uint8_t)p;
 	s->pm[p - 1] = (uint8_t)(t + 1);
 }
@@ -248,7 +245,7 @@ static int stop(S *s, int t, int d)
 	SECTION("the world is stopped");
 	if (ME.foreign && ME.counted) {
 		REACHED(H_FOREIGN_END);
-		solo_clear(s, t, ld(s, t, SOLO) ? s->pm[ld(s, t, SOLO) - 1] : 0);
+		solo_clear(s, t, ld(s, t, SOLO) % FREE ? s->pm[ld(s, t, SOLO) - 1] : 0);
 		unlock(s, t);
 	}
 	if (!MUT(M_NO_STOP)) {
@@ -283,17 +280,17 @@ static int intrude(S *s, int t, int d)
 	SECTION("solo and not the own ?");
 	ME.ok = !ld(s, t, SOLO) || ld(s, t, SOLO) == ME.p;
 	if (!ME.ok) {
-		ME.vp = ld(s, t, SOLO);
-		if (!s->pm[ME.vp - 1] && !MUT(M_NOT_TAKEN)) {
-			REACHED(H_PART);
+		ME.vp = ld(s, t, SOLO) % FREE;
+		if (!ME.vp && !MUT(M_CLAIM_NOT)) {
+			REACHED(H_CLAIM);
 			st_rlx(s, t, SOLO, ME.p);
-			if (!MUT(M_TAKER_SHARED))
+			if (!MUT(M_CLAIM_SHARED))
 				st_rlx(s, t, SHARED + t, 0);
 			ME.ok = 1;
 		}
 	}
 	unlock(s, t);
-	if (!ME.ok) {
+	if (ME.vp) {
 		CALL(revoke);
 		if (ME.ok) {
 			SECTION("solo ends");
@@ -603,7 +600,8 @@ static int mthread(S *s, int t, int d)
 		} else {
 			SECTION("idle");
 			s->pidle |= (uint8_t)(1u << (ME.p - 1));
-			s->pm[ME.p - 1] = 0;
+			solo_release(s, t, ME.p);
+			unlock(s, t);
 			ME.p = ME.in = ME.ok = 0;
 			ME.asleep = 1;
 			if (script[t][ME.at] == 'z')
@@ -661,7 +659,9 @@ static int sysmon(S *s, int t, int d)
 		} else if (ME.ok) {
 			SECTION("p->m = NULL");
 			REACHED(H_TAKEN);
-			s->pm[ME.vp - 1] = s->m[ME.m - 1].p = 0;
+			s->m[ME.m - 1].p = 0;
+			solo_release(s, t, ME.vp);
+			unlock(s, t);
 			STEP("revoke |= LOST, -= ONE, unlock p->lock");
 			*rmw(s, t, REVOKE + ME.m - 1) |= LOST;
 			unrevoke(s, t);
@@ -843,9 +843,10 @@ static const IlRun runs[] = {
 	{"SOLO-3 a P is stopped that is solop no more", three, M_END_ANY, "SY-3"},
 	{"SOLO-3 lets nobody pass", stopped, M_G0_STAYS, "no end"},
 	{"SOLO-3 lets nobody pass, in enter_slow", stopped_lost, M_SLOW_STAYS, "no end"},
-	{"SOLO-4 waits for a P without an owner", idles, M_NOT_TAKEN, "no end"},
+	{"SOLO-4 waits for nobody's", idles, M_CLAIM_NOT, "no end"},
+	{"SOLO-4 stays with a P that was let go of", idles_taken, M_RELEASE_KEEPS, "SY-3"},
 	{"SOLO-5 begins, shared not cleared", taken_begins, M_BEGIN_SHARED, "SY-3"},
-	{"SOLO-5 takes part, shared not cleared", idles_taken, M_TAKER_SHARED, "SY-3"},
+	{"SOLO-5 claimed, shared not cleared", idles_taken, M_CLAIM_SHARED, "SY-3"},
 	{"SOLO-5 a P comes, shared stays", idles_taken, M_ACQUIRE_KEEPS, "SY-3"},
 };
 

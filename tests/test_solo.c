@@ -180,6 +180,61 @@ static void who_loses_its_p_does_not_act_as_if_alone(void **state)
 	run_on(2, loses_its_p, NULL);
 }
 
+typedef struct Count {
+	gmp_mutex mu;
+	int n; /* guarded by mu */
+} Count;
+
+static void count(Count *c, int n)
+{
+	for (int i = 0; i < n; i++) {
+		check_int(gmp_mutex_lock(&c->mu), 0);
+		c->n++;
+		gmp_mutex_unlock(&c->mu);
+	}
+}
+
+static void counts_alone(void *c)
+{
+	while (!atomic_load(&over)) {
+		count(c, 50);
+		atomic_fetch_add(&ran, 50);
+		gmp_yield();
+	}
+}
+
+/* It comes back beside the other one, which may be alone. */
+static void blocks(void *arg)
+{
+	(void)arg;
+	Count c = {0};
+	gmp_g *g;
+	atomic_store(&ran, 0);
+	atomic_store(&over, 0);
+	check_int(gmp_spawn_attr(&g, NULL, counts_alone, &c), 0);
+	for (int i = 0; i < 200; i++) {
+		check_int(gmp_sleep(200 * GMP_USEC), 0); /* this M has nothing else to do */
+		for (int k = 0; k < 1000 && !solo(); k++)
+			gmp_yield();
+		gmp_blocking_enter(); /* the P goes on, and solo with it */
+		sched_yield();
+		gmp_blocking_leave();
+		check_place();
+		count(&c, 50);
+		atomic_fetch_add(&ran, 50);
+	}
+	atomic_store(&over, 1);
+	check_int(gmp_join(g), 0);
+	check_int(c.n, atomic_load(&ran));
+}
+
+static void who_comes_back_from_a_blocking_region_ends_it(void **state)
+{
+	(void)state;
+	run_on(2, blocks, NULL);
+	run_on(4, blocks, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -187,6 +242,7 @@ int main(void)
 		cmocka_unit_test(so_it_does_for_a_timer),
 		cmocka_unit_test(and_for_a_foreign_thread_while_that_lives),
 		cmocka_unit_test(who_loses_its_p_does_not_act_as_if_alone),
+		cmocka_unit_test(who_comes_back_from_a_blocking_region_ends_it),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
