@@ -349,7 +349,7 @@ static void p_begin(P *p)
 	store_relaxed(&p->lonespan, 1u);
 	p->stolen = 0;
 	p->batchat = p->batchtook = p->lookedat = p->aloneat = 0;
-	p->stealpause = p->stealafter = 0;
+	p->stealpause = p->stealafter = p->lockpause = p->lockafter = 0;
 	p->slicestart = p->freshsince = gmp__os_now();
 	store_relaxed(&p->status, (uint32_t)Pidle);
 	store_release(&sched.ntransit, sched.ntransit + 1);

@@ -214,6 +214,8 @@ struct P {
 	int64_t stolenat;
 	P *stolenfrom;
 	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
+	int64_t lockpause, lockafter; /* of this P's runnext, written by thieves: not to be stolen before lockafter */
+	bool lockparked;   /* a G has parked for a mutex here since the last theft */
 	uint64_t nextid, idend;
 	int64_t now;       /* clock at the last visit to g0; read by anyone */
 	int64_t tickedat;  /* at the last tick: findrunnable */

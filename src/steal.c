@@ -26,6 +26,8 @@ static const int64_t LIGHT_NS = 200;             /* a spawn or a dispatch shorte
 static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
                                                    * talk to each other steal the whole conversation back and forth */
 static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
+static const int64_t LOCK_PAUSE_MIN_NS = 100 * 1000, LOCK_PAUSE_MAX_NS = 10 * 1000 * 1000; /* and end in front of a mutex */
+static const int64_t LOCK_PAYS_NS = 3000 * 1000;
 
 static uint32_t rnd(P *p)
 {
@@ -67,10 +69,10 @@ void gmp__serve_request(P *p)
 	if (!cas_acqrel(&p->stealreq, &req, req | REQ_ANSWERED)) { /* taken back */
 		runq_prepend(&p->fresh, &p->giftfresh);
 		runq_prepend(&p->runq, &p->gift);
-	}
-}
 	} else if (load_relaxed(&sched.solo)) { /* SOLO-6 */
 		gmp__solo_end_at(p);
+	}
+}
 
 /* False: somebody else has asked before. */
 static bool ask(P *p, P *victim)
@@ -88,6 +90,7 @@ static void stole(P *p, P *victim, uint32_t n, int64_t now)
 {
 	count1(&p->nsteals);
 	p->stolen = n;
+	store_relaxed(&p->lockparked, false);
 	p->stolenat = now;
 	p->stolenfrom = victim;
 }
@@ -143,11 +146,26 @@ static G *steal_from(P *p, P *victim, Loot want, int64_t now)
 	}
 	if (k && load_relaxed(&sched.solo)) /* now that it is stopped */
 		gmp__solo_end_at(victim);
+	store_relaxed(&victim->lockparked, false);
 	gmp__unrevoke(victim);
 	if (k == 0)
 		return NULL;
 	stole(p, victim, k, now);
 	return picknext(p);
+}
+
+/* Who was readied by a holder of a mutex often wants that, too: on another P it takes the mutex's cache line away, and one of the
+ * two waits. So, where somebody did soon, lonely ones are not stolen from either P for a while. */
+static void judge_lock(P *p, P *v, int64_t now)
+{
+	if (p->stolen != 1)
+		return;
+	bool vain = (p->lockparked || load_relaxed(&v->lockparked)) && now - p->stolenat < LOCK_PAYS_NS;
+	int64_t pause = vain ? min_i64(max_i64(load_relaxed(&v->lockpause) * 2, LOCK_PAUSE_MIN_NS), LOCK_PAUSE_MAX_NS) : 0;
+	store_relaxed(&v->lockpause, pause);
+	store_relaxed(&v->lockafter, now + pause);
+	store_relaxed(&p->lockpause, pause);
+	store_relaxed(&p->lockafter, now + pause);
 }
 
 /* p is out of work. Did its last theft pay? What it took may have been the roots of large trees, half of a pipeline, or things
@@ -166,6 +184,7 @@ static void judge_theft(P *p, int64_t now)
 		store_relaxed(&p->stolenfrom->lonewait, 0u);
 		store_relaxed(&p->stolenfrom->lonespan, 1u);
 	}
+	judge_lock(p, p->stolenfrom, now);
 	p->stolen = 0;
 }
 
@@ -197,7 +216,7 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands
 		l.fresh = most;
 	if (stands || (may && runq > 1) || (dt && long_wait(runq, ticks, dt)))
 		l.runq = most;
-	l.runnext = last && stands && fresh + runq == 0 && load_relaxed(&v->runnext);
+	l.runnext = last && stands && fresh + runq == 0 && load_relaxed(&v->runnext) && now >= load_relaxed(&v->lockafter);
 	if (fresh == 0)
 		l.fresh = 0;
 	if (runq == 0)

@@ -109,10 +109,11 @@ static Seen look(int64_t now)
 			continue;
 		}
 		r.stands = true;
-		bool queued = load_relaxed(&p->runnext) || load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
-		if (!queued && !others)
+		bool lone = load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n) == 0;
+		if (lone && !load_relaxed(&p->runnext) && !others)
 			continue;
-		if (load_relaxed(&sched.npidle) > 0 && i < load_relaxed(&sched.procs) && gmp__debug.steal) { /* WK-4: others steal, timers too */
+		bool left = lone && !others && now < load_relaxed(&p->lockafter); /* judge_lock, steal.c */
+		if (load_relaxed(&sched.npidle) > 0 && !left && i < load_relaxed(&sched.procs) && gmp__debug.steal) { /* WK-4: others steal, timers too */
 			if (load_relaxed(&sched.nmspinning) == 0) {
 				gmp__wakep();
 				r.did = true;
