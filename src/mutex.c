@@ -93,7 +93,7 @@ static outofline gmp__sw lock_slow(gmp_mutex *mu, int64_t deadline, bool nocan)
 			start = m->foreign ? now_ms() : load_relaxed(&sched.coarse_ms);
 		if (nocan)
 			nocancel(gp, true);
-		if (m->p)
+		if (!m->foreign)
 			store_relaxed(&m->p->lockparked, true);
 		word_set(w, v | SW_WAIT | starving);
 		r = sync_park(m, gp, WAIT_MUTEX, mu, queue_of(mu->gmp__q), woken != 0, deadline);

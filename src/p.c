@@ -149,14 +149,14 @@ static bool revoke_wait(M *m, int64_t patience)
 		return true;
 	if (patience <= 0)
 		return false;
-	int64_t begun = gmp__os_now(), now = begun, end = add_sat_i64(begun, patience);
+	int64_t begun = gmp__os_now(), end = add_sat_i64(begun, patience);
 	for (;;) {
 		for (int i = 0; i < 32; i++) {
 			if (load_acquire(&m->land.inrt) == 0)
 				return true;
 			cpu_pause();
 		}
-		now = gmp__os_now();
+		int64_t now = gmp__os_now();
 		if (now >= end)
 			return false;
 		if (now - begun > NAP_AFTER_NS) /* yielding gets nowhere if it has a lower priority */
