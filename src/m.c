@@ -263,8 +263,8 @@ void gmp__stopm(M *m)
 		return;
 	}
 	bool work = sched.runq.n > 0; /* WK-5: queued while this M was on its way */
-	/* TM-9: at the limit of threads startm may have put a P back while this M polled no more and was not to be had yet. */
-	if (!work && (int32_t)sched.mcount >= sched.maxm && !load_seqcst(&sched.polling))
+	/* TM-9: startm may have got no thread, and put a P back, while this M polled no more and was not to be had yet. */
+	if (!work && sched.threadwarned && !load_seqcst(&sched.polling))
 		work = load_seqcst(&sched.waitersnet) || gmp__timers_min() != INT64_MAX;
 	if (work) {
 		P *p = gmp__pidleget();

@@ -143,7 +143,8 @@ void gmp__safepoint(M *m)
 
 static const int64_t YIELD_AFTER_NS = 5 * 1000, NAP_AFTER_NS = 100 * 1000, NAP_NS = 20 * 1000;
 
-static bool revoke_wait(M *m, int64_t patience)
+/* False: in vain, or m has let go of p (and sleeps perhaps, PO-6), or somebody wants self's own P. */
+static bool revoke_wait(const P *p, const M *m, const M *self, int64_t patience)
 {
 	if (load_acquire(&m->land.inrt) == 0)
 		return true;
@@ -157,7 +158,7 @@ static bool revoke_wait(M *m, int64_t patience)
 			cpu_pause();
 		}
 		int64_t now = gmp__os_now();
-		if (now >= end)
+		if (now >= end || load_acquire(&p->m) != m || (self && load_relaxed(&self->revoke) & (uint32_t)RV_REVOKE))
 			return false;
 		if (now - begun > NAP_AFTER_NS) /* yielding gets nowhere if it has a lower priority */
 			gmp__os_usleep(NAP_NS);
@@ -172,8 +173,9 @@ void gmp__barrier(void)
 	gmp__os_membarrier();
 }
 
-/* Stops P for the caller, who holds no other P's lock. Only a P with an owner in user code can be stopped. */
-bool gmp__revoke(P *p, int64_t patience)
+/* Stops P for the caller, who holds no other P's lock and is self, or no M (NULL). Only a P with an owner in user code can be
+ * stopped. */
+bool gmp__revoke(P *p, const M *self, int64_t patience)
 {
 	if (!trylock(&p->lock))
 		return false;
@@ -183,7 +185,7 @@ bool gmp__revoke(P *p, int64_t patience)
 		if (!(load_relaxed(&sched.hints) & HINT_FENCE))
 			gmp__barrier();
 		/* PO-3: the owner may have released P and gone while it was asked. */
-		if (revoke_wait(m, patience) && load_acquire(&p->m) == m)
+		if (revoke_wait(p, m, self, patience) && load_acquire(&p->m) == m)
 			return true;
 		(void)fetch_add_seqcst(&m->revoke, -(uint32_t)RV_ONE);
 	}

@@ -454,7 +454,7 @@ P *gmp__releasep(M *m);                      /* sched.lock held */
 void gmp__pidleput(P *p);                    /* sched.lock held */
 P *gmp__pidleget(void);                      /* sched.lock held */
 void gmp__barrier(void);                     /* membarrier, counted */
-bool gmp__revoke(P *p, int64_t patience);    /* true: the P is stopped and p->lock is held */
+bool gmp__revoke(P *p, const M *self, int64_t patience); /* true: the P is stopped and p->lock is held */
 void gmp__unrevoke(P *p);
 void gmp__stopworld(void);
 void gmp__startworld(void);

@@ -109,12 +109,13 @@ bool gmp__solo_intrude(M *m)
 	unlock(&sched.lock);
 	if (!p || p == m->p)
 		return true;
-	if (gmp__revoke(p, PATIENCE_NS)) {
+	if (gmp__revoke(p, m, PATIENCE_NS)) {
 		gmp__solo_end_at(p);
 		gmp__unrevoke(p);
 		return !intrudes(m);
 	}
-	gmp__os_usleep(NAP_NS); /* a thief has p's lock, or its owner lacks a CPU */
+	if (load_relaxed(&sched.solop) == p)
+		gmp__os_usleep(NAP_NS); /* a thief has p's lock, or its owner lacks a CPU */
 	return false;
 }
 

@@ -91,6 +91,7 @@ static void stole(P *p, P *victim, uint32_t n, int64_t now)
 	count1(&p->nsteals);
 	p->stolen = n;
 	store_relaxed(&p->lockparked, false);
+	store_relaxed(&victim->lockparked, false);
 	p->stolenat = now;
 	p->stolenfrom = victim;
 }
@@ -133,9 +134,9 @@ typedef struct Loot {
 } Loot;
 
 /* By force. The owner is in user code. */
-static G *steal_from(P *p, P *victim, Loot want, int64_t now)
+static G *steal_from(M *m, P *p, P *victim, Loot want, int64_t now)
 {
-	if (!gmp__revoke(victim, PATIENCE_NS))
+	if (!gmp__revoke(victim, m, PATIENCE_NS))
 		return NULL;
 	uint32_t k = take_half(&p->fresh, &victim->fresh, want.fresh);
 	k += take_half(&p->runq, &victim->runq, want.runq);
@@ -146,7 +147,6 @@ static G *steal_from(P *p, P *victim, Loot want, int64_t now)
 	}
 	if (k && load_relaxed(&sched.solo)) /* now that it is stopped */
 		gmp__solo_end_at(victim);
-	store_relaxed(&victim->lockparked, false);
 	gmp__unrevoke(victim);
 	if (k == 0)
 		return NULL;
@@ -271,7 +271,7 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			}
 			if (*asked && take_back(p, v, now)) /* not half by force, and half of the rest as an answer */
 				return picknext(p);
-			G *gp = steal_from(p, v, want, now);
+			G *gp = steal_from(m, p, v, want, now);
 			if (gp)
 				return gp;
 		}

@@ -38,7 +38,7 @@ static uint64_t progress(const P *p) { return load_relaxed(&p->schedtick) + load
 static bool retake(P *p, uint64_t tick)
 {
 	lock(&sched.foreign); /* PO-7 */
-	if (!gmp__revoke(p, RETAKE_PATIENCE_NS)) {
+	if (!gmp__revoke(p, NULL, RETAKE_PATIENCE_NS)) {
 		unlock(&sched.foreign);
 		return false;
 	}
