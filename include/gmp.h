@@ -377,10 +377,11 @@ int gmp_serve(int fd, void (*handler)(int conn, void *arg), void *arg, const gmp
 /* The same for connections that are idle for most of their time: such a one owns no coroutine and no stack, but 144 bytes.
  * The handler is called, in a fresh coroutine each time, when there may be something to read. It reads with deadline 0,
  * returns GMP_SERVE_AGAIN at -EAGAIN or when it has answered, and keeps what it must remember in *state (NULL at first).
- * When serving ends, idle connections are closed at once, others when they have nothing to read. One that has been idle for opts->idle is closed too: never
- * earlier, up to a sixteenth of that later, as long as the CPUs keep up. It is idle from the handler's return until there is
- * something to read: a handler may run for long, and is called for what arrives in the last moment. opts->closed may be
- * called by a coroutine that others wait for: it is to be short. gmp_serve knows nobody to be idle: -EINVAL. */
+ * At the end of the stream it returns GMP_SERVE_CLOSE: else it is called again. When serving ends, idle connections are
+ * closed at once, others when they have nothing to read. One that has been idle for opts->idle is closed too: never earlier,
+ * up to a sixteenth of that later, as long as the CPUs keep up. It is idle from the handler's return until there is something
+ * to read: a handler may run for long, and is called for what arrives in the last moment. opts->closed may hold up the end
+ * of other connections: it is to be short. gmp_serve knows nobody to be idle: -EINVAL. */
 int gmp_serve_idle(int fd, int (*handler)(int conn, void **state, void *arg), void *arg, const gmp_serve_opts *opts);
 
 struct addrinfo;

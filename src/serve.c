@@ -2,23 +2,30 @@
  * serve.c - gmp_serve: accept, one coroutine a connection, limits, graceful end; and the idle form, in which a
  * connection that waits for input is a hook in its PollDesc, and nothing else.
  *
- * The caller accepts. In the idle form a dispatcher coroutine starts the handlers of connections that became readable.
+ * The caller accepts. In the idle form a dispatcher coroutine starts the handlers of connections that became readable, and
+ * a reaper ends those whose time is over.
  *   SV-1 A connection is counted in `live` and on the list `conns` from accept to its end, under `lock`. The server
- *        stands on the caller's stack; who ends a connection touches it last by releasing `lock`.
+ *        stands on the caller's stack; who ends a connection touches it last by releasing `lock`. Its number may have been
+ *        closed by others, and be another file's: the tag of its PollDesc says whether it is still ours.
  *   SV-2 An idle connection has the turn to read (FD-1), held by the hook in the place of a coroutine; so gmp_close by
  *        others waits for us. Whoever takes the hook out (event, close, time over, end of serving) has the turn then. A
  *        hook is set under `lock`. Who looks for it by the number of a connection on `conns` may find another file's word,
  *        once that one is closed, but not this hook in it.
  *   SV-3 The hook may be called by an M without P, the moment it is set. It puts the connection on `readable` and wakes
  *        the dispatcher, both under `hooklock`; the end of serving passes through hooklock when nobody is live.
- *   SV-4 gate is a PollDesc of no descriptor: IO_R wakes the dispatcher, IO_W the accepting caller.
+ *   SV-4 gate is a PollDesc of no descriptor: IO_R wakes the dispatcher, IO_W the accepting caller. So is reap, for the
+ *        reaper: IO_R.
  *   SV-5 With an idle limit, conns is ordered by `since`, which is read from the clock under lock: when the connection last
  *        became idle, or up to a `grain` before. Who becomes idle moves to the tail only if that is not so any more. The
  *        dispatcher alone closes by time, from the head on, whose `since` is limit + grain ago: nobody too early. Those it
  *        finds with their hook out are at work, or have an event: they move to the tail as if they had just become idle.
  *   SV-6 One timer for all, standing on its own: it is set only where the dispatcher has looked, for the time at which the
  *        head of conns will be over, and who becomes idle meanwhile is later. It opens the gate; `timed` under hooklock,
- *        as SV-3, since the callback may be late when the timer cannot be taken back any more. */
+ *        as SV-3, since the callback may be late when the timer cannot be taken back any more. While there is no connection,
+ *        or no memory, there is no timer: the next connection opens the gate.
+ *   SV-7 The dispatcher waits for nobody but its gate: not for a connection's end, since `closed` may close others, and
+ *        gmp_close waits for turns that the dispatcher is about to give back. Who hands a connection to the reaper has
+ *        given its turn back, so the reaper waits for none of them. */
 #include "net_fd.h"
 #include "timer.h"
 #include <stdlib.h>
@@ -32,9 +39,10 @@ typedef struct Conn {
 	Server *s;
 	G *g;               /* runs its handler; read in a stopped world */
 	void *state;
-	struct Conn *next;  /* readable, or a list of the one who took the hooks out */
+	struct Conn *next;  /* readable, over, or a list of the one who took the hooks out */
 	int64_t since;      /* SV-5; under lock */
 	int fd;
+	uint32_t tag;       /* SV-1 */
 } Conn;
 _Static_assert(sizeof(void *) != 8 || sizeof(Conn) <= 72, "gmp.h says 144: with its PollDesc and what malloc adds");
 
@@ -46,11 +54,12 @@ struct Server {
 	uint8_t lock, hooklock;
 	bool ending;        /* under lock: idle connections are closed, not kept */
 	bool cut;           /* nobody starts; set in a stopped world */
-	bool dispatcher;    /* there is one, counted in live */
+	uint32_t helpers;   /* dispatcher and reaper, counted in live */
 	uint32_t live;
 	Queue conns;
 	Conn *readable;     /* last come first; under hooklock */
-	PollDesc gate;
+	Conn *over;         /* the reaper's; under hooklock */
+	PollDesc gate, reap;
 	PollDesc *listener;
 	PollHook listen_hook;
 	bool listen_hooked; /* under hooklock */
@@ -64,20 +73,20 @@ struct Server {
 /* ---- the gate ---------------------------------------------------------------------------------------------------- */
 
 /* In the runtime. */
-static void open_gate(M *m, Server *s, int dir)
+static void open_gate(M *m, PollDesc *gate, int dir)
 {
 	Queue q = {NULL, NULL};
 	Harvest h = {&q, 0};
-	gmp__netpoll_fire(&s->gate, dir, &h);
+	gmp__netpoll_fire(gate, dir, &h);
 	for (Link *l; (l = queue_pop_head(&q)) != NULL;)
 		ready(m, link2g(l));
 }
 
 /* Until the gate was opened since the last time. */
-static int pass_gate(Server *s, int dir, int64_t deadline)
+static int pass_gate(PollDesc *gate, int dir, int64_t deadline)
 {
-	int r = gmp__fd_park(&s->gate, 1u << dir, deadline, true);
-	gmp__fd_note(&s->gate, dir);
+	int r = gmp__fd_park(gate, 1u << dir, deadline, true);
+	gmp__fd_note(gate, dir);
 	return r;
 }
 
@@ -93,6 +102,14 @@ static void stamp(Server *s, Conn *c, int64_t now)
 	queue_push_tail(&s->conns, &c->link);
 }
 
+static bool is_timed(Server *s)
+{
+	lockbyte(&s->hooklock);
+	bool r = s->timed;
+	unlockbyte(&s->hooklock);
+	return r;
+}
+
 static Conn *conn_new(Server *s, int fd)
 {
 	Conn *c = gmp__os_zalloc(sizeof *c);
@@ -101,6 +118,7 @@ static Conn *conn_new(Server *s, int fd)
 	c->hook.f = readable;
 	c->s = s;
 	c->fd = fd;
+	c->tag = load_relaxed(&gmp__netpoll_find(fd)->tag);
 	M *m = enter();
 	olock(&s->lock);
 	store_relaxed(&s->live, s->live + 1);
@@ -108,6 +126,8 @@ static Conn *conn_new(Server *s, int fd)
 		c->since = gmp__os_now();
 	queue_push_tail(&s->conns, &c->link);
 	ounlock(&s->lock);
+	if (s->limit && !is_timed(s)) /* SV-6 */
+		open_gate(m, &s->gate, IO_R);
 	leave(m);
 	return c;
 }
@@ -120,19 +140,24 @@ static void gone(Server *s, Conn *c)
 	if (c)
 		queue_remove(&s->conns, &c->link);
 	store_relaxed(&s->live, s->live - 1);
-	open_gate(m, s, IO_W);
+	open_gate(m, &s->gate, IO_W);
 	ounlock(&s->lock);
 	leave(m);
 	free(c);
 }
 
-static void conn_end(Conn *c, bool close_it)
+static void conn_end(Conn *c)
 {
 	Server *s = c->s;
+	PollDesc *pd;
 	if (s->closed && s->idle_handler)
 		s->closed(c->fd, c->state, s->arg);
-	if (close_it)
-		(void)gmp_close(c->fd);
+	if (gmp__fd_ref(c->fd, &pd) == 0) {
+		if (load_relaxed(&pd->tag) == c->tag)
+			(void)gmp__fd_close_ref(pd);
+		else
+			gmp__fd_unref(pd);
+	}
 	gone(s, c);
 }
 
@@ -151,7 +176,7 @@ static void conn_main(void *arg)
 	Conn *c = arg;
 	if (conn_begin(c))
 		c->s->handler(c->fd, c->s->arg);
-	conn_end(c, true);
+	conn_end(c);
 }
 
 /* ---- the idle form ----------------------------------------------------------------------------------------------- */
@@ -174,18 +199,17 @@ static bool unhook(PollDesc *pd, PollHook *hook)
 	return cas_acqrel(&pd->word[IO_R], &w, (uintptr_t)IO_NIL);
 }
 
-enum { SLEEPS, AWAKE, OVER, CLOSED };
-
-/* Lets c wait without a coroutine. SLEEPS: c is others' now. AWAKE: there is, or may be, something to do. OVER: there is not,
- * and serving ends; or the poller does not take it. CLOSED: somebody has called gmp_close. */
-static int conn_sleep(Conn *c)
+/* Lets c wait without a coroutine. False: it is over. True: it waits, and c is others' now (*awake false), or there is, or may
+ * be, something to do. */
+static bool conn_sleep(Conn *c, bool *awake)
 {
 	Server *s = c->s;
 	PollDesc *pd;
+	*awake = true;
 	int e = gmp__fd_enter(c->fd, IO_R, GMP_FOREVER, &pd);
 	if (e)
-		return e == -ECANCELED && gmp_cancelled() ? OVER : CLOSED;
-	bool set = false, closing = false, stay = true;
+		return false;
+	bool set = false, closing = load_relaxed(&pd->tag) != c->tag /* SV-1 */, stay = true;
 	while (!set && !closing && stay) {
 		gmp__fd_note(pd, IO_R);
 		/* Not drained as far as we know, and no event is sure to come: look. An unregistered one reports what is there. */
@@ -213,56 +237,64 @@ static int conn_sleep(Conn *c)
 		ounlock(&s->lock);
 		leave(m);
 	}
+	*awake = !set;
 	if (set)
-		return SLEEPS;
+		return true;
 	if (!stay && gmp__fd_poll(c->fd, IO_RBIT) == 0)
 		e = -ECANCELED;
-	closing = gmp__fd_closing(pd);
+	closing |= gmp__fd_closing(pd);
 	gmp__fd_exit(pd, IO_R);
-	return closing ? CLOSED : e ? OVER : AWAKE;
+	return !closing && e == 0;
 }
 
 static void idle_main(void *arg)
 {
 	Conn *c = arg;
 	Server *s = c->s;
-	bool open = true;
+	bool awake = true;
 	if (conn_begin(c)) {
-		while (s->idle_handler(c->fd, &c->state, s->arg) == GMP_SERVE_AGAIN) {
-			int r = conn_sleep(c);
-			if (r == SLEEPS)
+		while (s->idle_handler(c->fd, &c->state, s->arg) == GMP_SERVE_AGAIN && conn_sleep(c, &awake)) {
+			if (!awake)
 				return;
-			open = r != CLOSED;
-			if (r != AWAKE || gmp_cancelled())
+			if (gmp_cancelled())
 				break;
 			gmp_yield();
 		}
 	}
-	conn_end(c, open);
+	conn_end(c);
 }
 
 static void conn_start(Conn *c)
 {
 	if (gmp_spawn(c->s->idle_handler ? idle_main : conn_main, c) != 0)
-		conn_end(c, true);
+		conn_end(c);
 }
+
+/* Hands c, whose turn to read has been given back, to the reaper. */
+static void conn_over(Conn *c)
+{
+	Server *s = c->s;
+	M *m = enter();
+	lockbyte(&s->hooklock);
+	c->next = s->over;
+	s->over = c;
+	unlockbyte(&s->hooklock);
+	open_gate(m, &s->reap, IO_R);
+	leave(m);
+}
+
+/* The caller has the turn to read that went with c's hook. */
+static void give_back_turn(Conn *c) { gmp__fd_exit(gmp__netpoll_find(c->fd), IO_R); }
 
 static void conn_wake(Conn *c)
 {
+	bool closing = gmp__fd_closing(gmp__netpoll_find(c->fd)); /* somebody has called gmp_close */
+	give_back_turn(c);
 	M *m = enter();
-	int e = gmp__newproc_rt(m, idle_main, c, NULL);
+	int e = closing ? -EBADF : gmp__newproc_rt(m, idle_main, c, NULL);
 	leave(m);
 	if (e)
-		conn_end(c, true);
-}
-
-/* The caller has the turn to read that went with the hook, and gives it back. False: somebody has called gmp_close. */
-static bool give_back_turn(Conn *c)
-{
-	PollDesc *pd = gmp__netpoll_find(c->fd);
-	bool open = !gmp__fd_closing(pd);
-	gmp__fd_exit(pd, IO_R);
-	return open;
+		conn_over(c);
 }
 
 /* c is idle: takes its hook out, and puts it on the list. Under lock. Else the dispatcher has it, or will have it, or a
@@ -275,13 +307,38 @@ static void take(Conn *c, Conn **list)
 	*list = c;
 }
 
-/* Ends those that were taken. */
 static void end_taken(Conn *list)
 {
 	for (Conn *next; list; list = next) {
 		next = list->next;
-		conn_end(list, give_back_turn(list));
+		give_back_turn(list);
+		conn_over(list);
 	}
+}
+
+static void reaper(void *arg)
+{
+	Server *s = arg;
+	for (bool last = false; !last;) {
+		lockbyte(&s->hooklock);
+		Conn *c = s->over;
+		s->over = NULL;
+		unlockbyte(&s->hooklock);
+		if (!c) {
+			M *m = enter();
+			olock(&s->lock);
+			last = s->ending && s->live <= s->helpers;
+			ounlock(&s->lock);
+			leave(m);
+			if (!last)
+				(void)pass_gate(&s->reap, IO_R, GMP_FOREVER);
+		}
+		for (Conn *next; c; c = next) {
+			next = c->next;
+			conn_end(c);
+		}
+	}
+	gone(s, NULL);
 }
 
 /* ---- the idle limit ---------------------------------------------------------------------------------------------- */
@@ -302,14 +359,6 @@ static void time_over(M *m, void *arg, uintptr_t seq)
 		ready(m, link2g(l));
 }
 
-static bool is_timed(Server *s)
-{
-	lockbyte(&s->hooklock);
-	bool r = s->timed;
-	unlockbyte(&s->hooklock);
-	return r;
-}
-
 /* Closes connections that have been idle for too long. True: there may be more of them; else the timer is set. SV-5, SV-6 */
 static bool sweep(Server *s)
 {
@@ -326,12 +375,13 @@ static bool sweep(Server *s)
 		take(c, &over);
 		stamp(s, c, since = now);
 	}
+	bool any = s->conns.head != NULL;
 	ounlock(&s->lock);
-	if (n < SWEEP_MAX) {
+	if (any && n < SWEEP_MAX) {
 		s->timer = (Timer){.when = add_sat_i64(since, s->limit), .f = time_over, .arg = s};
 		s->timed = true; /* nobody else looks while it is not */
 		if (gmp__timer_start(m, &s->timer) != 0)
-			s->timed = false; /* without memory: at the next event */
+			s->timed = false; /* without memory: at the next event, or connection */
 	}
 	leave(m);
 	end_taken(over);
@@ -344,7 +394,7 @@ static void timer_off(Server *s)
 	bool off = gmp__timer_remove(&s->timer);
 	leave(m);
 	while (!off && is_timed(s))
-		(void)pass_gate(s, IO_R, GMP_FOREVER);
+		(void)pass_gate(&s->gate, IO_R, GMP_FOREVER);
 }
 
 static void dispatch(void *arg)
@@ -360,7 +410,7 @@ static void dispatch(void *arg)
 		if (!c) {
 			M *m = enter();
 			olock(&s->lock);
-			bool last = s->ending && s->live == 1;
+			bool last = s->ending && s->live <= s->helpers;
 			ounlock(&s->lock);
 			leave(m);
 			if (last)
@@ -368,7 +418,7 @@ static void dispatch(void *arg)
 			if (more)
 				gmp_yield();
 			else
-				(void)pass_gate(s, IO_R, GMP_FOREVER);
+				(void)pass_gate(&s->gate, IO_R, GMP_FOREVER);
 			continue;
 		}
 		Conn *oldest = NULL;
@@ -379,10 +429,7 @@ static void dispatch(void *arg)
 		}
 		for (Conn *next; oldest; oldest = next) {
 			next = oldest->next;
-			if (give_back_turn(oldest))
-				conn_wake(oldest);
-			else
-				conn_end(oldest, false);
+			conn_wake(oldest);
 		}
 	}
 	timer_off(s);
@@ -425,7 +472,7 @@ static int hold(Server *s, int64_t deadline)
 		gmp__fd_note(&s->gate, IO_W);
 		if (!unhook(pd, &s->listen_hook)) /* it was called, or is about to be */
 			while (still_hooked(s))
-				(void)pass_gate(s, IO_W, GMP_FOREVER);
+				(void)pass_gate(&s->gate, IO_W, GMP_FOREVER);
 	}
 	gmp__fd_exit(pd, IO_R);
 	return r == -ETIMEDOUT ? 0 : r;
@@ -445,7 +492,7 @@ static int accept_loop(Server *s)
 	int64_t pause = 0;
 	for (;;) {
 		int r;
-		if (s->max && load_relaxed(&s->live) - s->dispatcher >= s->max) {
+		if (s->max && load_relaxed(&s->live) - s->helpers >= s->max) {
 			if ((r = hold(s, GMP_FOREVER)) != 0)
 				return r;
 			continue;
@@ -512,9 +559,25 @@ static bool drained(Server *s, uint32_t n, int64_t deadline)
 		leave(m);
 		if (live <= n)
 			return true;
-		if (deadline <= 0 || pass_gate(s, IO_W, deadline) != 0)
+		if (deadline <= 0 || pass_gate(&s->gate, IO_W, deadline) != 0)
 			return false;
 	}
+}
+
+static int start_helpers(Server *s)
+{
+	gmp_fn *const fn[] = {dispatch, reaper};
+	int r = 0;
+	s->helpers = s->live = nelem(fn);
+	for (size_t i = 0; i < nelem(fn); i++) {
+		int e = r ? r : gmp_spawn(fn[i], s);
+		if (e) { /* the end waits for those that are there */
+			r = e;
+			s->helpers--;
+			gone(s, NULL);
+		}
+	}
+	return r;
 }
 
 static int serve(Server *s, int fd, const gmp_serve_opts *opts)
@@ -540,30 +603,24 @@ static int serve(Server *s, int fd, const gmp_serve_opts *opts)
 	s->grain = opts->idle / 16;
 	s->limit = add_sat_i64(opts->idle, s->grain);
 	s->listen_hook.f = listener_event;
-	s->gate.fd = -1;
-	if (s->idle_handler) {
-		s->dispatcher = true;
-		s->live = 1;
-		if ((r = gmp_spawn(dispatch, s)) != 0) {
-			gmp__fd_unref(s->listener);
-			return r;
-		}
-	}
-	r = accept_loop(s);
+	s->gate.fd = s->reap.fd = -1;
+	if (s->idle_handler)
+		r = start_helpers(s);
+	if (r == 0)
+		r = accept_loop(s);
 	bool closed = gmp__fd_closing(s->listener);
 	(void)gmp__fd_close_ref(s->listener);
 	close_idle(s);
 	int64_t deadline = opts->drain ? add_sat_i64(gmp_now(), opts->drain) : 0;
-	if (!drained(s, s->dispatcher, deadline)) {
+	if (!drained(s, s->helpers, deadline)) {
 		cut(s);
-		(void)drained(s, s->dispatcher, GMP_FOREVER);
+		(void)drained(s, s->helpers, GMP_FOREVER);
 	}
-	if (s->dispatcher) {
-		M *m = enter();
-		open_gate(m, s, IO_R);
-		leave(m);
-		(void)drained(s, 0, GMP_FOREVER);
-	}
+	M *m = enter();
+	open_gate(m, &s->gate, IO_R);
+	open_gate(m, &s->reap, IO_R);
+	leave(m);
+	(void)drained(s, 0, GMP_FOREVER);
 	lockbyte(&s->hooklock); /* SV-3 */
 	unlockbyte(&s->hooklock);
 	return closed ? 0 : r;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * test_net_serve.c - gmp_serve and gmp_serve_idle: connections, limits, the end by close and by cancellation, draining.
- * the idle limit. Invariants SV-1 to SV-6 of serve.c. */
+ * the idle limit. Invariants SV-1 to SV-7 of serve.c. */
 #include "nettest.h"
+#include <fcntl.h>
 #include <sys/resource.h>
 
 /* Counters of the handlers; plain atomics of the compiler, since handlers run anywhere. */
@@ -169,7 +170,7 @@ static void no_stack_main(void *arg)
 	gmp_stats st;
 	for (int i = 0; i < N; i++)
 		ask(fd[i] = dial_to(s.listener), "hello");
-	while (get(&s.now) > 0 || (gmp_stats_read(&st), st.gs > 3)) /* us, the caller of gmp_serve, its dispatcher */
+	while (get(&s.now) > 0 || (gmp_stats_read(&st), st.gs > 4)) /* us, the caller of gmp_serve, its dispatcher, its reaper */
 		gmp_sleep(50 * GMP_USEC);
 	for (int i = 0; i < N; i++)
 		ask(fd[i], "again");
@@ -341,6 +342,112 @@ static void idle_limit_main(void *arg)
 	check_int(s.cancelled, 0);
 }
 static void idle_limit(void **state) { (void)state, run_on_all(idle_limit_main, NULL); }
+
+/* `closed` of one connection closes another of the same server, which is idle, over or has something to say (SV-7). */
+typedef struct Pairs {
+	int fd[2], begun, n, closed;
+} Pairs;
+
+static int pairs_handler(int fd, void **state, void *arg)
+{
+	Pairs *p = arg;
+	char b[10];
+	if (!*state) {
+		*state = p;
+		__atomic_store_n(&p->fd[add(&p->begun, 1) - 1], fd, __ATOMIC_SEQ_CST);
+		add(&p->n, 1);
+	}
+	ssize_t n = gmp_read_until(fd, b, sizeof b, 0);
+	return n == -EAGAIN || n > 0 ? GMP_SERVE_AGAIN : GMP_SERVE_CLOSE;
+}
+
+static void pairs_closed(int fd, void *state, void *arg)
+{
+	Pairs *p = arg;
+	(void)fd, (void)state;
+	if (add(&p->closed, 1) == 1 && get(&p->n) == 2)
+		(void)gmp_close(get(&p->fd[fd == get(&p->fd[0])]));
+}
+
+typedef struct PairsServer {
+	int listener;
+	int64_t idle;
+	Pairs p;
+} PairsServer;
+
+static void pairs_serve(void *arg)
+{
+	PairsServer *s = arg;
+	gmp_serve_opts o = {.idle = s->idle, .closed = pairs_closed, .drain = 20 * GMP_SEC};
+	check_int(gmp_serve_idle(s->listener, pairs_handler, &s->p, &o), 0);
+}
+
+static void pairs_main(void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 30; i++) { /* two that come together, one after the other, and with the end of serving */
+		PairsServer s = {.listener = listen_tcp(), .idle = i % 3 < 2 ? 2 * GMP_MSEC : 0};
+		gmp_g *g = start(pairs_serve, &s);
+		int a = dial_to(s.listener);
+		while (get(&s.p.n) < 1)
+			gmp_yield();
+		if (i % 3)
+			gmp_sleep(i % 3 * GMP_MSEC);
+		int b = dial_to(s.listener);
+		while (get(&s.p.n) < 2 && !get(&s.p.closed))
+			gmp_yield();
+		if (i % 2)
+			(void)gmp_write_until(b, "x", 1, SOON);
+		if (!s.idle)
+			check_int(gmp_close(s.listener), 0);
+		expect_end(a);
+		expect_end(b);
+		if (s.idle)
+			check_int(gmp_close(s.listener), 0);
+		finish(g);
+		check_int(s.p.closed, s.p.n);
+	}
+}
+static void pairs(void **state) { (void)state, run_on_all(pairs_main, NULL); }
+
+/* A handler's connection is closed by somebody, and its number is another file's when the handler returns (SV-1). */
+typedef struct Reused {
+	int listener, ret, number;
+} Reused;
+
+static int reuse(Reused *r, int fd)
+{
+	check_int(gmp_close(fd), 0);
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	check(null >= 0);
+	__atomic_store_n(&r->number, null, __ATOMIC_SEQ_CST);
+	return r->ret;
+}
+static int reused_idle(int fd, void **state, void *arg) { (void)state; return reuse(arg, fd); }
+static void reused_plain(int fd, void *arg) { (void)reuse(arg, fd); }
+
+static void reused_serve(void *arg)
+{
+	Reused *r = arg;
+	check_int(r->ret < 0 ? gmp_serve(r->listener, reused_plain, r, NULL) : gmp_serve_idle(r->listener, reused_idle, r, NULL), 0);
+}
+
+static void reused_main(void *arg)
+{
+	(void)arg;
+	for (int ret = -1; ret <= GMP_SERVE_AGAIN; ret++) {
+		Reused r = {.listener = listen_tcp(), .ret = ret};
+		gmp_g *g = start(reused_serve, &r);
+		int fd = dial_to(r.listener);
+		expect_end(fd);
+		while (!get(&r.number))
+			gmp_yield();
+		check_int(gmp_close(r.listener), 0);
+		finish(g);
+		check_int(close(r.number), 0);
+	}
+}
+static void reused(void **state) { (void)state, run_on_all(reused_main, NULL); }
 
 /* Requests that come just when the time is over: handled or not, but wholly, and each connection ends once. */
 static void late_client(void *arg)
@@ -532,6 +639,8 @@ int main(void)
 	        cmocka_unit_test(emfile),
 	        cmocka_unit_test(idle_limit),
 	        cmocka_unit_test(idle_edge),
+	        cmocka_unit_test(pairs),
+	        cmocka_unit_test(reused),
 	        cmocka_unit_test(drain),
 	        cmocka_unit_test(drain_idle),
 	        cmocka_unit_test(finish_work),
