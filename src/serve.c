@@ -102,6 +102,13 @@ static void stamp(Server *s, Conn *c, int64_t now)
 	queue_push_tail(&s->conns, &c->link);
 }
 
+static void set_timed(Server *s, bool timed)
+{
+	lockbyte(&s->hooklock);
+	s->timed = timed;
+	unlockbyte(&s->hooklock);
+}
+
 static bool is_timed(Server *s)
 {
 	lockbyte(&s->hooklock);
@@ -379,9 +386,9 @@ static bool sweep(Server *s)
 	ounlock(&s->lock);
 	if (any && n < SWEEP_MAX) {
 		s->timer = (Timer){.when = add_sat_i64(since, s->limit), .f = time_over, .arg = s};
-		s->timed = true; /* nobody else looks while it is not */
+		set_timed(s, true);
 		if (gmp__timer_start(m, &s->timer) != 0)
-			s->timed = false; /* without memory: at the next event, or connection */
+			set_timed(s, false); /* without memory: at the next event, or connection */
 	}
 	leave(m);
 	end_taken(over);

@@ -160,7 +160,7 @@ static void judge_lock(P *p, P *v, int64_t now)
 {
 	if (p->stolen != 1)
 		return;
-	bool vain = (p->lockparked || load_relaxed(&v->lockparked)) && now - p->stolenat < LOCK_PAYS_NS;
+	bool vain = (load_relaxed(&p->lockparked) || load_relaxed(&v->lockparked)) && now - p->stolenat < LOCK_PAYS_NS;
 	int64_t pause = vain ? min_i64(max_i64(load_relaxed(&v->lockpause) * 2, LOCK_PAUSE_MIN_NS), LOCK_PAUSE_MAX_NS) : 0;
 	store_relaxed(&v->lockpause, pause);
 	store_relaxed(&v->lockafter, now + pause);
