@@ -218,7 +218,10 @@ static bool conn_sleep(Conn *c, bool *awake)
 		return false;
 	bool set = false, closing = load_relaxed(&pd->tag) != c->tag /* SV-1 */, stay = true;
 	while (!set && !closing && stay) {
-		gmp__fd_note(pd, IO_R);
+		if (load_acquire(&pd->word[IO_R]) == IO_READY) { /* an event since the handler's last read: it is the one to look */
+			gmp__fd_note(pd, IO_R);
+			break;
+		}
 		/* Not drained as far as we know, and no event is sure to come: look. An unregistered one reports what is there. */
 		uint32_t flags = load_relaxed(&pd->flags);
 		if ((flags & (PD_INR | PD_INW)) && (!pd->drained[IO_R] || (flags & PD_HUP)) && gmp__fd_poll(c->fd, IO_RBIT) != 0)
