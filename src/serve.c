@@ -109,10 +109,11 @@ static void set_timed(Server *s, bool timed)
 	unlockbyte(&s->hooklock);
 }
 
-static bool is_timed(Server *s)
+/* One of those under hooklock. */
+static bool is_set(Server *s, const bool *flag)
 {
 	lockbyte(&s->hooklock);
-	bool r = s->timed;
+	bool r = *flag;
 	unlockbyte(&s->hooklock);
 	return r;
 }
@@ -133,7 +134,7 @@ static Conn *conn_new(Server *s, int fd)
 		c->since = gmp__os_now();
 	queue_push_tail(&s->conns, &c->link);
 	ounlock(&s->lock);
-	if (s->limit && !is_timed(s)) /* SV-6 */
+	if (s->limit && !is_set(s, &s->timed)) /* SV-6 */
 		open_gate(m, &s->gate, IO_R);
 	leave(m);
 	return c;
@@ -403,7 +404,7 @@ static void timer_off(Server *s)
 	M *m = enter();
 	bool off = gmp__timer_remove(&s->timer);
 	leave(m);
-	while (!off && is_timed(s))
+	while (!off && is_set(s, &s->timed))
 		(void)pass_gate(&s->gate, IO_R, GMP_FOREVER);
 }
 
@@ -457,14 +458,6 @@ static void listener_event(PollHook *hook, Harvest *h)
 	unlockbyte(&s->hooklock);
 }
 
-static bool still_hooked(Server *s)
-{
-	lockbyte(&s->hooklock);
-	bool r = s->listen_hooked;
-	unlockbyte(&s->hooklock);
-	return r;
-}
-
 /* Accepts nothing until a connection ends, the listener is closed or has an event, or the deadline passes. 0 or
  * -ECANCELED. */
 static int hold(Server *s, int64_t deadline)
@@ -481,7 +474,7 @@ static int hold(Server *s, int64_t deadline)
 			r = gmp__fd_park(&s->gate, IO_WBIT, deadline, false);
 		gmp__fd_note(&s->gate, IO_W);
 		if (!unhook(pd, &s->listen_hook)) /* it was called, or is about to be */
-			while (still_hooked(s))
+			while (is_set(s, &s->listen_hooked))
 				(void)pass_gate(&s->gate, IO_W, GMP_FOREVER);
 	}
 	gmp__fd_exit(pd, IO_R);

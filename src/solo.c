@@ -24,6 +24,7 @@
 static const int64_t WAIT_MAX_NS = 100 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000; /* SOLO-6 */
 static const int64_t PATIENCE_NS = 1000 * 1000; /* for an owner that is in the runtime just now, before others have their turn */
 static const int64_t NAP_NS = 20 * 1000;
+
 /* Without membarrier a coroutine pays a fence to enter, more than a compare-and-swap. ThreadSanitizer's builds do always. */
 static bool pays(void) { return gmp__debug.solo && (TSAN_BUILD || !(load_relaxed(&sched.hints) & HINT_FENCE)); }
 
@@ -114,7 +115,7 @@ bool gmp__solo_intrude(M *m)
 		gmp__unrevoke(p);
 		return !intrudes(m);
 	}
-	if (load_relaxed(&sched.solop) == p)
+	if (load_relaxed(&sched.solop) == p && !(load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
 		gmp__os_usleep(NAP_NS); /* a thief has p's lock, or its owner lacks a CPU */
 	return false;
 }
