@@ -19,6 +19,8 @@
 #define caller_pc() __builtin_extract_return_addr(__builtin_return_address(0))
 
 #define CACHELINE 64
+/* So far apart lies what different threads write: x86 fetches lines in pairs, some ARM have longer ones. */
+#define FALSE_SHARING 128
 #define nelem(a) (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, field) ((type *)(void *)((char *)(p)-offsetof(type, field)))
 

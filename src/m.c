@@ -148,7 +148,7 @@ static M *m_new(void)
 	m_reap();
 	M *m = sched.mfree;
 	if (!m) {
-		m = gmp__os_zalloc(sizeof *m);
+		m = gmp__os_zalloc_apart(sizeof *m);
 		if (m)
 			m_init(m);
 		return m;

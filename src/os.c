@@ -326,3 +326,11 @@ outofline void *gmp__os_zalloc(size_t n)
 	errno = e;
 	return p;
 }
+
+outofline void *gmp__os_zalloc_apart(size_t n)
+{
+	int e = errno;
+	void *p = gmp__os_inject_failure() ? NULL : aligned_alloc(FALSE_SHARING, n);
+	errno = e;
+	return p ? memset(p, 0, n) : NULL;
+}

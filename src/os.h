@@ -71,5 +71,7 @@ bool gmp__os_inject_failure(void);
 /* malloc and calloc through the test hook. */
 void *gmp__os_alloc(size_t n);
 void *gmp__os_zalloc(size_t n);
+/* The same at FALSE_SHARING, for a struct that is aligned to that. */
+void *gmp__os_zalloc_apart(size_t n);
 
 #endif

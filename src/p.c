@@ -330,12 +330,9 @@ P *gmp__pidleget(void)
 
 static P *p_new(int id)
 {
-	if (gmp__os_inject_failure())
-		return NULL;
-	P *p = aligned_alloc(CACHELINE, sizeof *p);
+	P *p = gmp__os_zalloc_apart(sizeof *p);
 	if (!p)
 		return NULL;
-	memset(p, 0, sizeof *p);
 	p->id = id;
 	store_relaxed(&p->status, (uint32_t)Pdead);
 	p->timers.minwhen = INT64_MAX;

@@ -165,7 +165,7 @@ static inline bool bindstack(P *p, G *gp)
 /* False: it takes bindstack, which may carve and ask the system for guards: not for who holds an object's lock. */
 static inline bool bindstack_cached(P *p, G *gp)
 {
-	if (unlikely(!p->stacks.free) || unlikely(gp->ext && gp->ext->stack_size))
+	if (unlikely(p->stacks.n == 0) || unlikely(gp->ext && gp->ext->stack_size))
 		return false;
 	gp->stack = stack_alloc_hot(&p->stacks);
 	bindg(gp);

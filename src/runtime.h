@@ -197,26 +197,20 @@ typedef struct RunQ {
 
 /* Everything up to `lock` is plain data of whoever owns the P (PO-1 in p.c). */
 struct P {
-	G *runnext;        /* readied last: runs next, in the time slice of its waker */
+	_Alignas(FALSE_SHARING) G *runnext; /* readied last: runs next, in the time slice of its waker */
 	RunQ runq;         /* Gs that have run before, first in first out */
 	RunQ fresh;        /* Gs that never ran, and spawners who wait for theirs (RA-1), last in first out: few live stacks in
 	                    * fork-join trees */
 	uint32_t ticks;    /* switches until the next visit to g0 (clock, timers, network, global queue); TK-1: never 0 when a G
 	                    * is dispatched, it is counted down before it is looked at */
 	uint64_t schedtick; /* dispatches: sysmon compares */
-	StackCache stacks;
 	Queue gfree;       /* Gidle Gs */
 	uint32_t ngfree;
-	uint32_t lonewait; /* WK-4: wake-ups still to be left out, for lonespan ms from lonesince (of sched.coarse_ms) at most */
-	uint32_t lonemax;  /* how many next time */
-	uint32_t lonesince, lonespan;
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
 	P *stolenfrom;
 	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
-	int64_t lockpause, lockafter; /* of this P's runnext, written by thieves: not to be stolen before lockafter */
-	bool lockparked;   /* a G has parked for a mutex here since the last theft */
-	uint64_t nextid, idend;
+	uint64_t nextid, idend, idbatch;
 	int64_t now;       /* clock at the last visit to g0; read by anyone */
 	int64_t tickedat;  /* at the last tick: findrunnable */
 	int64_t slicestart; /* FQ-1 */
@@ -229,7 +223,16 @@ struct P {
 	uint32_t awaitvain, awaitskip; /* gmp__foreign_await: in vain so often; not so many times */
 	uint32_t warmstacks; /* so many at the head of runq have the page of their stack in the TLB: prefetch.c */
 	uint64_t rand;
+	StackCache stacks;
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
+
+	/* Hints that thieves write, too. */
+	_Alignas(CACHELINE) uint32_t lonewait; /* WK-4: wake-ups still to be left out, for lonespan ms from lonesince (of
+	                    * sched.coarse_ms) at most */
+	uint32_t lonemax;  /* how many next time */
+	uint32_t lonesince, lonespan;
+	int64_t lockpause, lockafter; /* of this P's runnext: not to be stolen before lockafter */
+	bool lockparked;   /* a G has parked for a mutex here since the last theft */
 
 	_Alignas(CACHELINE) Lock lock; /* foreigners that want this P (PO-2) */
 	uint32_t status;   /* guarded by sched.lock */
@@ -266,7 +269,7 @@ typedef struct Landing {
 } Landing;
 
 struct M {
-	Landing land;
+	_Alignas(FALSE_SHARING) Landing land;
 	/* All eight bytes 0: nobody asks for the P, and nobody else is at work (SY-3). gmp.h looks at them in one. */
 	uint32_t revoke;
 	uint8_t shared;     /* 0: its coroutine may be alone (SOLO-5, solo.c) */
@@ -331,7 +334,7 @@ struct Sched {
 	int32_t nallp;     /* entries ever made */
 	uint32_t ticksinit;
 
-	_Alignas(CACHELINE) Lock lock; /* guards what follows */
+	_Alignas(FALSE_SHARING) Lock lock; /* guards what follows */
 	RunQ runq;         /* the global queue */
 	P *pidle;
 	uint32_t npidle;
@@ -356,7 +359,7 @@ struct Sched {
 	int64_t solowait, solobegan; /* SOLO-6 */
 	uint64_t nspawned, nended; /* by threads without a P, and of Ps that are no more */
 
-	_Alignas(CACHELINE) uint32_t nmspinning;
+	_Alignas(FALSE_SHARING) uint32_t nmspinning;
 	uint32_t waitersnet; /* Gs parked in the network poller */
 	uint32_t polling;    /* 1: an M blocks in netpoll, or is about to (WK-7) */
 	int64_t polluntil;   /* its deadline */
@@ -376,7 +379,7 @@ struct Sched {
 	int32_t nforeign;    /* foreign threads that took part in this run and are alive */
 	uint64_t nbarriers, nhandoffs, npolls, nwakes, nforeignreadies;
 
-	_Alignas(CACHELINE) Lock foreign; /* one foreigner in the runtime at a time (PO-7, p.c) */
+	_Alignas(FALSE_SHARING) Lock foreign; /* one foreigner in the runtime at a time (PO-7, p.c) */
 	M foreignm;        /* its M */
 	uint64_t run;      /* number of the present run */
 	uint64_t idgen;

@@ -49,7 +49,9 @@ int64_t gmp__look_at_clock(P *p)
 	int64_t now = gmp__os_now();
 	if (p)
 		store_relaxed(&p->now, now);
-	store_relaxed(&sched.coarse_ms, (uint32_t)(now / 1000000));
+	uint32_t ms = (uint32_t)(now / 1000000);
+	if (load_relaxed(&sched.coarse_ms) != ms) /* its line is read by all, a write takes it from them */
+		store_relaxed(&sched.coarse_ms, ms);
 	return now;
 }
 

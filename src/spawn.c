@@ -10,11 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { IDS_FIRST = 16, IDS_MOST = 4096 }; /* numbers that a P takes at once: who spawns much comes seldom */
+
 static alwaysinline void newid(P *p, G *gp)
 {
 	if (unlikely(p->nextid == p->idend)) {
-		p->nextid = fetch_add_relaxed(&sched.idgen, 16u) + 1;
-		p->idend = p->nextid + 16;
+		if (p->idbatch < IDS_MOST)
+			p->idbatch = p->idbatch ? p->idbatch * 2 : IDS_FIRST;
+		p->nextid = fetch_add_relaxed(&sched.idgen, p->idbatch) + 1;
+		p->idend = p->nextid + p->idbatch;
 	}
 	store_relaxed(&gp->id, p->nextid++);
 }

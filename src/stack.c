@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define CLASSES (STACK_MAX_SHIFT - STACK_MIN_SHIFT + 1)
 #define MAX_SIZE ((size_t)1 << STACK_MAX_SHIFT)
@@ -322,8 +323,8 @@ Stack *gmp__stack_alloc_slow(StackCache *c, size_t size)
 		return NULL;
 	class = size ? class_of(size) : g.dflt;
 	if (c && class == g.dflt) {
-		if (c->free)
-			return stack_alloc(c);
+		if (c->n > 0)
+			return stack_alloc_hot(c);
 		want = BATCH;
 	}
 	Class *k = &g.cls[class];
@@ -341,9 +342,11 @@ Stack *gmp__stack_alloc_slow(StackCache *c, size_t size)
 			return NULL;
 		s = bind_slot(a, class, first, n);
 	}
-	if (c && n > 1) {
-		c->free = s->next;
-		store_relaxed(&c->n, n - 1);
+	if (want > 1) { /* the cache is empty; those in front first */
+		uint32_t i = n - 1;
+		store_relaxed(&c->n, i);
+		for (Stack *t = s->next; i > 0; t = t->next)
+			c->stack[--i] = t;
 	}
 	gmp__san_stack_reuse(gmp__stack_lo(s), gmp__stack_hi(s));
 	return s;
@@ -365,25 +368,18 @@ static void look(StackCache *c, Stack *s)
 	shed(s);
 	if (c->n == 0)
 		return;
-	uint32_t i = c->frees / STACK_LOOK_EVERY % c->n;
-	for (s = c->free; i > 0; i--)
-		s = s->next;
-	shed(s);
+	shed(c->stack[c->frees / STACK_LOOK_EVERY % c->n]);
 }
 
-/* The half that was not used for longest goes to the global list. */
-static void spill(StackCache *c)
+/* The n that were not used for longest go to the global list. n > 0. */
+static void spill(StackCache *c, uint32_t n)
 {
-	Stack *keep = c->free, *last;
-	uint32_t n = c->n - c->n / 2;
-	for (uint32_t i = 1; i < c->n / 2; i++)
-		keep = keep->next;
-	Stack *first = keep->next;
-	keep->next = NULL;
-	for (last = first; last->next; last = last->next)
-		;
+	for (uint32_t i = 1; i < n; i++)
+		c->stack[i]->next = c->stack[i - 1];
+	Stack *newest = c->stack[n - 1], *oldest = c->stack[0];
+	memmove(c->stack, c->stack + n, (c->n - n) * sizeof c->stack[0]);
 	store_relaxed(&c->n, c->n - n);
-	put_warm(&g.cls[stack_class(first)], first, last, n);
+	put_warm(&g.cls[stack_class(newest)], newest, oldest, n);
 }
 
 static void check_canary(const Stack *s)
@@ -403,25 +399,17 @@ void gmp__stack_free_slow(StackCache *c, Stack *s)
 		return;
 	}
 	if (c->n >= STACK_CACHE_MAX)
-		spill(c);
+		spill(c, c->n - c->n / 2);
 	/* With room in the cache, a guarded stack comes here for its turn to be looked at, others for their canary. */
 	else if ((s->bits & STACK_GUARDED) || ++c->frees % STACK_LOOK_EVERY == 0)
 		look(c, s);
-	s->next = c->free;
-	c->free = s;
-	store_relaxed(&c->n, c->n + 1);
+	stack_cache_push(c, s);
 }
 
 void gmp__stack_cache_flush(StackCache *c)
 {
-	Stack *last = c->free;
-	if (!last)
-		return;
-	while (last->next)
-		last = last->next;
-	put_warm(&g.cls[stack_class(last)], c->free, last, c->n);
-	c->free = NULL;
-	store_relaxed(&c->n, 0u);
+	if (c->n > 0)
+		spill(c, c->n);
 }
 
 /* ---- looking at them --------------------------------------------------------------------------------------------- */

@@ -42,11 +42,13 @@ struct Stack {
 	uintptr_t bits;
 };
 
-/* Free stacks of the default size; one per P, plain data of its owner. All zero is empty. */
+/* Free stacks of the default size, the last one freed at the end; one per P, plain data of its owner. All zero is empty. Not a
+ * list: the records of four slots share a cache line, and stacks wander from P to P, so a link written at each end of a
+ * coroutine keeps taking that line from the others. */
 typedef struct StackCache {
-	Stack *free;
 	uint32_t n;
 	uint32_t frees;
+	Stack *stack[STACK_CACHE_MAX];
 } StackCache;
 
 /* Guard pages that are part of a large reservation, in bytes. */
@@ -102,16 +104,22 @@ static inline char *gmp__stack_lo(const Stack *s) { return gmp__stack_hi(s) - st
 /* A stack of the default size; the cache has one. */
 static inline Stack *stack_alloc_hot(StackCache *c)
 {
-	Stack *s = c->free;
-	c->free = s->next;
-	store_relaxed(&c->n, c->n - 1);
+	uint32_t n = c->n - 1;
+	Stack *s = c->stack[n];
+	store_relaxed(&c->n, n);
 	gmp__san_stack_reuse(gmp__stack_lo(s), gmp__stack_hi(s));
 	return s;
 }
 
 static inline Stack *stack_alloc(StackCache *c)
 {
-	return likely(c->free != NULL) ? stack_alloc_hot(c) : gmp__stack_alloc_slow(c, 0);
+	return likely(c->n > 0) ? stack_alloc_hot(c) : gmp__stack_alloc_slow(c, 0);
+}
+
+static inline void stack_cache_push(StackCache *c, Stack *s)
+{
+	c->stack[c->n] = s;
+	store_relaxed(&c->n, c->n + 1);
 }
 
 /* Nobody runs on s any more, the caller included: another P may get it at once. */
@@ -122,9 +130,7 @@ static inline void stack_free(StackCache *c, Stack *s)
 		gmp__stack_free_slow(c, s);
 		return;
 	}
-	s->next = c->free;
-	c->free = s;
-	store_relaxed(&c->n, c->n + 1);
+	stack_cache_push(c, s);
 }
 
 /* For a coroutine that ends: true if s went to the cache and stays there at least until its next user, of this P,
@@ -135,9 +141,7 @@ static inline bool stack_free_hot(StackCache *c, Stack *s)
 		     (c->frees + 1) % STACK_LOOK_EVERY == 0))
 		return false;
 	c->frees++;
-	s->next = c->free;
-	c->free = s;
-	store_relaxed(&c->n, c->n + 1);
+	stack_cache_push(c, s);
 	return true;
 }
 
