@@ -208,6 +208,7 @@ struct P {
 	uint32_t ngfree;
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
+	uint64_t stolenended; /* nended then */
 	P *stolenfrom;
 	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
 	uint64_t nextid, idend, idbatch;

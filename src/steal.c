@@ -25,6 +25,7 @@ static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that ch
 static const int64_t LIGHT_NS = 200;             /* a spawn or a dispatch shorter than that */
 static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
                                                    * talk to each other steal the whole conversation back and forth */
+static const int64_t JOBS_PAY_NS = 10 * 1000;     /* the same, if all of it has ended: such as that talks to nobody */
 static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
 static const int64_t LOCK_PAUSE_MIN_NS = 100 * 1000, LOCK_PAUSE_MAX_NS = 10 * 1000 * 1000; /* and end in front of a mutex */
 static const int64_t LOCK_PAYS_NS = 3000 * 1000;
@@ -93,6 +94,7 @@ static void stole(P *p, P *victim, uint32_t n, int64_t now)
 	store_relaxed(&p->lockparked, false);
 	store_relaxed(&victim->lockparked, false);
 	p->stolenat = now;
+	p->stolenended = p->nended;
 	p->stolenfrom = victim;
 }
 
@@ -131,6 +133,7 @@ static bool withdraw(P *p, int64_t now)
 typedef struct Loot {
 	uint32_t fresh, runq; /* most Gs */
 	bool runnext;
+	uint32_t of;          /* so many are there */
 } Loot;
 
 /* By force. The owner is in user code. */
@@ -175,7 +178,8 @@ static void judge_theft(P *p, int64_t now)
 {
 	if (p->stolen == 0 || !gmp__debug.judge)
 		return;
-	if (now - p->stolenat < (int64_t)p->stolen * MOVE_COST_NS + PAYS_NS) {
+	bool jobs = p->nended - p->stolenended >= p->stolen;
+	if (now - p->stolenat < (int64_t)p->stolen * MOVE_COST_NS + (jobs ? JOBS_PAY_NS : PAYS_NS)) {
 		p->stealpause = min_i64(max_i64(p->stealpause * 2, PAUSE_MIN_NS), PAUSE_MAX_NS);
 		p->stealafter = now + p->stealpause;
 	} else {
@@ -208,7 +212,7 @@ bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
  * STANDS_NS, so it computes, or does not run at all. */
 static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands, bool last, int64_t now)
 {
-	Loot l = {0, 0, false};
+	Loot l = {0, 0, false, 0};
 	uint32_t fresh = load_relaxed(&v->fresh.n), runq = load_relaxed(&v->runq.n);
 	uint32_t most = p->stealpause && !stands ? STEAL_PROBE : STEAL_MAX;
 	bool may = stands || now >= p->stealafter;
@@ -221,7 +225,14 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands
 		l.fresh = 0;
 	if (runq == 0)
 		l.runq = 0;
+	l.of = (l.fresh ? fresh : 0) + (l.runq ? runq : 0) + l.runnext;
 	return l;
+}
+
+/* By force, but not half by force, and half of the rest as an answer. */
+static G *take(M *m, P *p, P *v, Loot want, int64_t now, bool asked)
+{
+	return asked && take_back(p, v, now) ? picknext(p) : steal_from(m, p, v, want, now);
 }
 
 /* Looks at the other Ps for a while. The P is empty. *asked: some P was asked for work. */
@@ -231,10 +242,15 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 	int64_t end = now + max_i64(gmp__debug.spin ? gmp__debug.spinus * 1000 : 0, STANDS_NS), before = now;
 	uint64_t seen[MAXPROCS]; /* ticks of each P at the last pass */
 	int64_t since[MAXPROCS]; /* when that was first seen */
+	bool choosy = rnd(p) % 4 != 0; /* else whoever comes first: few are left where somebody computes for long */
+	P *awaited = NULL;
 	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
 	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
-		bool sent = false, last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
+		bool last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
+		P *victim = NULL; /* who has most */
+		Loot want = {0, 0, false, 0};
+		bool force = false;
 		for (int i = 0; i < n; i++) {
 			int at = (start + i) % n;
 			P *v = sched.allp[at];
@@ -259,29 +275,43 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 				since[at] = now;
 			seen[at] = tick;
 			bool stands = now - since[at] >= STANDS_NS;
-			Loot want = loot(p, v, ticks, first ? 0 : now - before, stands, last, now);
-			if (!want.fresh && !want.runq && !want.runnext)
+			Loot l = loot(p, v, ticks, first ? 0 : now - before, stands, last, now);
+			if (l.of <= want.of)
 				continue;
 			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us. */
-			if (gmp__debug.request && !stands && now + REQUEST_NS < end) {
-				if (!sent) /* one a pass: each answer is half of a queue */
-					sent = ask(p, v);
-				*asked |= sent;
+			bool polite = gmp__debug.request && !stands && now + REQUEST_NS < end;
+			if (polite && load_relaxed(&v->stealreq)) /* somebody's, or this one's */
+				continue;
+			if (!polite && (last || !choosy)) {
+				G *gp = take(m, p, v, l, now, *asked);
+				if (gp)
+					return gp;
 				continue;
 			}
-			if (*asked && take_back(p, v, now)) /* not half by force, and half of the rest as an answer */
-				return picknext(p);
-			G *gp = steal_from(m, p, v, want, now);
+			victim = v;
+			want = l;
+			force = !polite;
+		}
+		if (victim && force) {
+			G *gp = take(m, p, victim, want, now, *asked);
 			if (gp)
 				return gp;
+		} else if (victim && ask(p, victim)) { /* one a pass: an answer is half of a queue */
+			*asked = true;
+			awaited = victim;
 		}
 		G *gp = gmp__globrunqget(p, GLOBRUNQ_BATCH);
 		if (gp)
 			return gp;
 		if (last || load_relaxed(&sched.done) || (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
 			return NULL;
-		for (int k = 0; k < pauses; k++)
+		for (int k = 0; k < pauses; k++) {
+			if (awaited && load_relaxed(&awaited->stealreq) != (uint32_t)p->id + 1) { /* it has answered, or declined */
+				awaited = NULL;
+				break;
+			}
 			cpu_pause();
+		}
 		if (pauses < 160)
 			pauses *= 2;
 		before = now;
