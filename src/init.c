@@ -53,6 +53,7 @@ static void fork_child(void)
 	sched.midle = NULL;
 	sched.mstarting = 0;
 	sched.stw = 0;
+	sched.barrier = 0;
 	sched.solo = 0;
 	sched.solop = NULL;
 	gmp__foreign_newrun();

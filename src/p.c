@@ -167,12 +167,6 @@ static bool revoke_wait(const P *p, const M *m, const M *self, int64_t patience)
 	}
 }
 
-void gmp__barrier(void)
-{
-	fetch_add_relaxed(&sched.nbarriers, 1);
-	gmp__os_membarrier();
-}
-
 /* Stops P for the caller, who holds no other P's lock and is self, or no M (NULL). Only a P with an owner in user code can be
  * stopped. */
 bool gmp__revoke(P *p, const M *self, int64_t patience)

@@ -378,7 +378,10 @@ struct Sched {
 	int32_t nhold;       /* gmp_hold */
 	int32_t nstanding;   /* pending timers of descriptors (DT-6, net_timer.c) */
 	int32_t nforeign;    /* foreign threads that took part in this run and are alive */
-	uint64_t nbarriers, nhandoffs, npolls, nwakes, nforeignreadies;
+	uint64_t nhandoffs, npolls, nwakes, nforeignreadies;
+
+	_Alignas(FALSE_SHARING) uint32_t barrier; /* BA-1, barrier.c */
+	uint64_t nbarriers;
 
 	_Alignas(FALSE_SHARING) Lock foreign; /* one foreigner in the runtime at a time (PO-7, p.c) */
 	M foreignm;        /* its M */
@@ -451,13 +454,15 @@ void gmp__foreign_newrun(void);
 G *gmp__foreign_g(void);                     /* the calling foreign thread's G */
 intptr_t gmp__foreign_sleep(G *gp);
 
+/* barrier.c */
+void gmp__barrier(void);
+
 /* p.c */
 M *gmp__enter_slow(M *m);
 void gmp__acquirep(M *m, P *p);              /* sched.lock held */
 P *gmp__releasep(M *m);                      /* sched.lock held */
 void gmp__pidleput(P *p);                    /* sched.lock held */
 P *gmp__pidleget(void);                      /* sched.lock held */
-void gmp__barrier(void);                     /* membarrier, counted */
 bool gmp__revoke(P *p, const M *self, int64_t patience); /* true: the P is stopped and p->lock is held */
 void gmp__unrevoke(P *p);
 void gmp__stopworld(void);
