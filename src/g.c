@@ -2,15 +2,27 @@
  * g.c - descriptors of coroutines: where they come from, the rare rest of them, who lives, what a run leaves behind.
  *
  *   GD-1 Descriptors are type-stable: they come from slabs that are never returned, since dumps, late timers and sysmon
- *        look at them without a lock. */
+ *        look at them without a lock.
+ *   GD-4 Free ones are moved in batches, as arrays, and are not touched: where one P spawns what others end, each of them
+ *        lies in another core's cache. A batch is full (sched.gfull) or empty (sched.gempty, or not used yet). Each slab has
+ *        as many as its Gs fill, so there is always one to be filled. */
 #include "gfree.h"
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- descriptors ------------------------------------------------------------------------------------------------- */
+
+enum { GFREE_NEW = 32 }; /* a P gets so many at once that were never used */
+
+typedef struct GBatch {
+	struct GBatch *next;
+	G *g[GFREE_BATCH];
+} GBatch;
 
 typedef struct Slab {
 	struct Slab *next;
 	uint32_t n, used; /* used: so many were ever handed out; published with release, GD-1 */
+	uint32_t nbatch;  /* so many lie behind g[], untouched so far */
 	_Alignas(CACHELINE) G g[];
 } Slab;
 
@@ -33,7 +45,9 @@ static bool slab_new(void)
 		return false;
 	slabbytes += size;
 	slabfetched = (char *)s;
-	s->n = (uint32_t)((size - sizeof *s) / sizeof(G));
+	size_t room = size - sizeof *s, each = GFREE_BATCH * sizeof(G) + sizeof(GBatch);
+	s->nbatch = (uint32_t)((room + each - 1) / each);
+	s->n = (uint32_t)((room - s->nbatch * sizeof(GBatch)) / sizeof(G));
 	s->next = slabs;
 	store_release(&slabs, s);
 	return true;
@@ -46,60 +60,117 @@ void gmp__g_foreach(void (*f)(G *, void *), void *arg)
 			f(&s->g[i], arg);
 }
 
-/* sched.lock is held. Up to `want` Gs to q. */
-static uint32_t gfget_global(Queue *q, uint32_t want)
+/* sched.lock is held. NULL: none, in a forked child. */
+static GBatch *batch_empty(void)
+{
+	GBatch *b = sched.gempty;
+	if (b) {
+		sched.gempty = b->next;
+		return b;
+	}
+	for (Slab *s = slabs; s; s = s->next)
+		if (s->nbatch)
+			return (GBatch *)(void *)&s->g[s->n] + --s->nbatch;
+	return NULL;
+}
+
+/* sched.lock is held. NULL: no memory. */
+static G *g_new(void)
+{
+	if (!slabs || slabs->used == slabs->n) {
+		if (!slab_new())
+			return NULL;
+	}
+	G *gp = &slabs->g[slabs->used];
+	if ((char *)(gp + 1) > slabfetched) {
+		size_t left = (size_t)((char *)&slabs->g[slabs->n] - slabfetched);
+		gmp__os_populate(slabfetched, left < GSLAB_STEP ? left : GSLAB_STEP);
+		slabfetched += GSLAB_STEP;
+	}
+	gp->status = Gidle;
+	gp->sg.g = (uintptr_t)gp;
+	store_release(&slabs->used, slabs->used + 1);
+	return gp;
+}
+
+/* sched.lock is held. */
+static void gfree_put(G *const *g, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		queue_push_head(&sched.gfree, &g[i]->sg.link);
+}
+
+/* sched.lock is held. NULL: there are none but new ones. */
+static G *gfree_get(void)
+{
+	GBatch *b = sched.gfull;
+	if (queue_empty(&sched.gfree) && b) {
+		sched.gfull = b->next;
+		gfree_put(b->g, GFREE_BATCH);
+		b->next = sched.gempty;
+		sched.gempty = b;
+	}
+	return link2g(queue_pop_head(&sched.gfree));
+}
+
+/* p has none. */
+static void gfree_refill(P *p)
 {
 	uint32_t k = 0;
-	for (; k < want; k++) {
-		Link *l = queue_pop_head(&sched.gfree);
-		if (l) {
-			sched.ngfree--;
-		} else {
-			if (!slabs || slabs->used == slabs->n) {
-				if ((k > 0 && want > 1) || !slab_new())
-					break;
-			}
-			G *gp = &slabs->g[slabs->used];
-			if ((char *)(gp + 1) > slabfetched) {
-				gmp__os_populate(slabfetched, GSLAB_STEP);
-				slabfetched += GSLAB_STEP;
-			}
-			gp->status = Gidle;
-			gp->sg.g = (uintptr_t)gp;
-			store_release(&slabs->used, slabs->used + 1);
-			l = &gp->sg.link;
-		}
-		queue_push_tail(q, l);
+	lock(&sched.lock);
+	GBatch *b = sched.gfull;
+	if (b) {
+		sched.gfull = b->next;
+		memcpy(p->gfree, b->g, sizeof b->g);
+		b->next = sched.gempty;
+		sched.gempty = b;
+		k = GFREE_BATCH;
+	} else {
+		for (G *gp; k < GFREE_NEW && ((gp = link2g(queue_pop_head(&sched.gfree))) || (gp = g_new())); k++)
+			p->gfree[GFREE_NEW - 1 - k] = gp;
+		memmove(p->gfree, p->gfree + GFREE_NEW - k, k * sizeof p->gfree[0]);
 	}
-	return k;
+	unlock(&sched.lock);
+	store_relaxed(&p->ngfree, k);
+	if (k == GFREE_BATCH) /* all at once: one after the other would take a miss each */
+		for (uint32_t i = k; i-- > 0;)
+			for (size_t at = 0; at < sizeof(G); at += CACHELINE)
+				__builtin_prefetch((char *)p->gfree[i] + at, 1);
 }
 
 G *gmp__gfget_slow(M *m)
 {
 	P *p = m->p;
-	Queue q = {NULL, NULL};
-	lock(&sched.lock);
-	uint32_t k = gfget_global(&q, p ? 32 : 1);
-	unlock(&sched.lock);
-	if (!k)
-		return NULL;
-	G *gp = link2g(queue_pop_head(&q));
 	if (p) {
-		countn(&p->ngfree, k - 1);
-		queue_append(&p->gfree, &q);
+		gfree_refill(p);
+		return gfget_local(p);
 	}
+	lock(&sched.lock);
+	G *gp = gfree_get();
+	if (!gp)
+		gp = g_new();
+	unlock(&sched.lock);
 	return gp;
 }
 
+/* Those that lay there for longest go. */
 void gmp__gfput_slow(P *p)
 {
 	lock(&sched.lock);
-	for (uint32_t i = 0; i < GFREE_BATCH; i++)
-		queue_push_tail(&sched.gfree, queue_pop_tail(&p->gfree));
-	sched.ngfree += GFREE_BATCH;
+	GBatch *b = batch_empty();
+	if (b) {
+		memcpy(b->g, p->gfree, sizeof b->g);
+		b->next = sched.gfull;
+		sched.gfull = b;
+	} else {
+		gfree_put(p->gfree, GFREE_BATCH);
+	}
 	unlock(&sched.lock);
-	countn(&p->ngfree, -(uint32_t)GFREE_BATCH);
+	uint32_t n = p->ngfree - GFREE_BATCH;
+	memmove(p->gfree, p->gfree + GFREE_BATCH, n * sizeof p->gfree[0]);
+	store_relaxed(&p->ngfree, n);
 }
+
 GExt *gmp__gext(G *gp)
 {
 	if (!gp->ext)
@@ -160,7 +231,6 @@ static void abandon(G *gp, void *arg)
 	gp->detached = 0;
 	gp->joiner = NULL;
 	queue_push_head(&sched.gfree, &gp->sg.link);
-	sched.ngfree++;
 }
 
 /* No M is left. Gs that a deadlock left behind, and the Ps' free lists, go back to the global list. */
@@ -169,9 +239,8 @@ void gmp__g_end_run(void)
 	lock(&sched.lock);
 	for (int i = 0; i < sched.nallp; i++) {
 		P *p = sched.allp[i];
-		queue_append(&sched.gfree, &p->gfree);
-		sched.ngfree += p->ngfree;
-		p->ngfree = 0;
+		gfree_put(p->gfree, p->ngfree);
+		store_relaxed(&p->ngfree, 0u);
 	}
 	gmp__g_foreach(abandon, NULL);
 	unlock(&sched.lock);

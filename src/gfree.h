@@ -5,8 +5,6 @@
 
 #include "proc.h"
 
-enum { GFREE_LOCAL = 1024, GFREE_BATCH = 512 }; /* most on a P's list; so many go to the global one then */
-
 G *gmp__gfget_slow(M *m);
 void gmp__gfput_slow(P *p);
 void gmp__gext_free(G *gp);
@@ -14,10 +12,11 @@ void gmp__g_drop_stack(G *gp);
 
 static alwaysinline G *gfget_local(P *p)
 {
-	Link *l = queue_pop_head(&p->gfree);
-	if (likely(l != NULL))
-		countn(&p->ngfree, -1u);
-	return link2g(l);
+	uint32_t n = p->ngfree;
+	if (unlikely(n == 0))
+		return NULL;
+	store_relaxed(&p->ngfree, n - 1);
+	return p->gfree[n - 1];
 }
 
 static alwaysinline G *gfget(M *m, P *p)
@@ -28,7 +27,7 @@ static alwaysinline G *gfget(M *m, P *p)
 
 static alwaysinline void gfput_local(P *p, G *gp)
 {
-	queue_push_head(&p->gfree, &gp->sg.link);
+	p->gfree[p->ngfree] = gp;
 	count1(&p->ngfree);
 }
 
@@ -50,7 +49,6 @@ static alwaysinline void gfput_any(M *m, G *gp)
 	}
 	lock(&sched.lock);
 	queue_push_head(&sched.gfree, &gp->sg.link);
-	sched.ngfree++;
 	unlock(&sched.lock);
 }
 

@@ -43,11 +43,10 @@ static void fork_child(void)
 		memset(&p->timers, 0, sizeof p->timers); /* somebody may have been at work on them: their memory is lost */
 		p->timers.minwhen = INT64_MAX;
 		memset(&p->stacks, 0, sizeof p->stacks);
-		memset(&p->gfree, 0, sizeof p->gfree);
 		p->ngfree = 0;
 	}
 	memset(&sched.gfree, 0, sizeof sched.gfree);
-	sched.ngfree = 0;
+	sched.gfull = sched.gempty = NULL;
 	gmp__g_foreach(forget, NULL);
 	sched.allm = sched.mgone = NULL;
 	sched.midle = NULL;

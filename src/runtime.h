@@ -195,6 +195,8 @@ typedef struct RunQ {
 	uint32_t n;
 } RunQ;
 
+enum { GFREE_LOCAL = 512, GFREE_BATCH = 255 }; /* most free Gs at a P; so many go to the others then */
+
 /* Everything up to `lock` is plain data of whoever owns the P (PO-1 in p.c). */
 struct P {
 	_Alignas(FALSE_SHARING) G *runnext; /* readied last: runs next, in the time slice of its waker */
@@ -204,8 +206,7 @@ struct P {
 	uint32_t ticks;    /* switches until the next visit to g0 (clock, timers, network, global queue); TK-1: never 0 when a G
 	                    * is dispatched, it is counted down before it is looked at */
 	uint64_t schedtick; /* dispatches: sysmon compares */
-	Queue gfree;       /* Gidle Gs */
-	uint32_t ngfree;
+	uint32_t ngfree;   /* in gfree, below */
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
 	uint64_t stolenended; /* nended then */
@@ -225,6 +226,7 @@ struct P {
 	uint32_t warmstacks; /* so many at the head of runq have the page of their stack in the TLB: prefetch.c */
 	uint64_t rand;
 	StackCache stacks;
+	G *gfree[GFREE_LOCAL + 1]; /* Gidle Gs, the last one that ended at the end (GD-4) */
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
 
 	/* Hints that thieves write, too. */
@@ -351,8 +353,8 @@ struct Sched {
 	int32_t mnext;
 	int32_t maxm;
 	uint32_t nlockedidle; /* Ms that sleep for their locked G */
-	Queue gfree;       /* Gs that local lists had too many of */
-	uint32_t ngfree;
+	struct GBatch *gfull, *gempty; /* Gs that Ps had too many of: GD-4 in g.c */
+	Queue gfree;       /* free ones that are in no batch */
 	uint8_t starting;  /* the main coroutine is not there yet: the end of others is not the end of the run */
 	uint8_t done;      /* every M leaves */
 	uint8_t deadlocked;
