@@ -143,6 +143,7 @@ static G *steal_from(M *m, P *p, P *victim, Loot want, int64_t now)
 		return NULL;
 	uint32_t k = take_half(&p->fresh, &victim->fresh, want.fresh);
 	k += take_half(&p->runq, &victim->runq, want.runq);
+	now = gmp__os_now(); /* to stop it may have taken longer than what is judged by this */
 	if (k == 0 && want.runnext && victim->runnext) {
 		runq_put(&p->runq, victim->runnext);
 		store_relaxed(&victim->runnext, (G *)NULL);
@@ -276,7 +277,7 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 			seen[at] = tick;
 			bool stands = now - since[at] >= STANDS_NS;
 			Loot l = loot(p, v, ticks, first ? 0 : now - before, stands, last, now);
-			if (l.of <= want.of)
+			if (l.of == 0)
 				continue;
 			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us. */
 			bool polite = gmp__debug.request && !stands && now + REQUEST_NS < end;
@@ -288,14 +289,17 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 					return gp;
 				continue;
 			}
-			victim = v;
-			want = l;
-			force = !polite;
+			if (l.of > want.of) {
+				victim = v;
+				want = l;
+				force = !polite;
+			}
 		}
 		if (victim && force) {
 			G *gp = take(m, p, victim, want, now, *asked);
 			if (gp)
 				return gp;
+			choosy = false; /* it may lack a CPU */
 		} else if (victim && ask(p, victim)) { /* one a pass: an answer is half of a queue */
 			*asked = true;
 			awaited = victim;
@@ -306,10 +310,8 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 		if (last || load_relaxed(&sched.done) || (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
 			return NULL;
 		for (int k = 0; k < pauses; k++) {
-			if (awaited && load_relaxed(&awaited->stealreq) != (uint32_t)p->id + 1) { /* it has answered, or declined */
-				awaited = NULL;
+			if (awaited && load_relaxed(&awaited->stealreq) == (((uint32_t)p->id + 1) | REQ_ANSWERED))
 				break;
-			}
 			cpu_pause();
 		}
 		if (pauses < 160)
