@@ -248,6 +248,9 @@ static alwaysinline gmp__sw park_sw(M *m, G *gp, uint8_t reason, void *obj, Queu
 	return switch_away(m, p, gp, lck);
 }
 
+/* Moves with each dispatch and each spawn: a spawner is at work, though it does not switch. Any thread, as a hint. */
+static alwaysinline uint64_t work_ticks(const P *p) { return load_relaxed(&p->schedtick) + load_relaxed(&p->nspawned); }
+
 /* WK-4: wake-ups were left out for long enough. */
 static alwaysinline bool lone_over(const P *p)
 {

@@ -234,6 +234,7 @@ struct P {
 	                    * sched.coarse_ms) at most */
 	uint32_t lonemax;  /* how many next time */
 	uint32_t lonesince, lonespan;
+	uint64_t calledat; /* its work_ticks when somebody was last woken for it */
 	int64_t lockpause, lockafter; /* of this P's runnext: not to be stolen before lockafter */
 	bool lockparked;   /* a G has parked for a mutex here since the last theft */
 

@@ -100,6 +100,7 @@ void gmp__wakep_hint(M *m, P *p)
 		return;
 	}
 	store_relaxed(&p->lonewait, 0u);
+	store_relaxed(&p->calledat, work_ticks(p));
 	gmp__wakep();
 }
 

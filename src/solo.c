@@ -21,7 +21,7 @@
  * Checked by exhaustive interleaving, each invariant with a mutation that is caught: tests/model_solo.c. */
 #include "proc.h"
 
-static const int64_t WAIT_MAX_NS = 100 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000; /* SOLO-6 */
+static const int64_t WAIT_MAX_NS = 4 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000; /* SOLO-6 */
 static const int64_t PATIENCE_NS = 1000 * 1000; /* for an owner that is in the runtime just now, before others have their turn */
 static const int64_t NAP_NS = 20 * 1000;
 

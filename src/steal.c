@@ -236,8 +236,8 @@ static G *take(M *m, P *p, P *v, Loot want, int64_t now, bool asked)
 	return asked && take_back(p, v, now) ? picknext(p) : steal_from(m, p, v, want, now);
 }
 
-/* Looks at the other Ps for a while. The P is empty. *asked: some P was asked for work. */
-static G *search(M *m, P *p, int64_t now, bool *asked)
+/* Looks at the other Ps for a while. The P is empty. woken: by somebody's call. *asked: some P was asked for work. */
+static G *search(M *m, P *p, int64_t now, bool woken, bool *asked)
 {
 	int n = load_relaxed(&sched.procs);
 	int64_t end = now + max_i64(gmp__debug.spin ? gmp__debug.spinus * 1000 : 0, STANDS_NS), before = now;
@@ -270,13 +270,13 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 				return picknext(p);
 			if (!gmp__debug.steal)
 				continue;
-			/* A spawner is at work, though it does not switch. */
-			uint64_t tick = load_relaxed(&v->schedtick) + load_relaxed(&v->nspawned), ticks = first ? 0 : tick - seen[at];
+			uint64_t tick = work_ticks(v), ticks = first ? 0 : tick - seen[at];
+			bool called = woken && tick == load_relaxed(&v->calledat); /* it has stood for as long as a wake-up takes */
 			if (first || ticks)
-				since[at] = now;
+				since[at] = called ? now - STANDS_NS : now;
 			seen[at] = tick;
 			bool stands = now - since[at] >= STANDS_NS;
-			Loot l = loot(p, v, ticks, first ? 0 : now - before, stands, last, now);
+			Loot l = loot(p, v, ticks, first ? 0 : now - before, stands, last || called, now);
 			if (l.of == 0)
 				continue;
 			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us. */
@@ -324,6 +324,7 @@ static G *search(M *m, P *p, int64_t now, bool *asked)
 /* The P is empty. *searched: other Ps were looked at. */
 G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 {
+	bool woken = m->spinning;
 	*searched = false;
 	judge_theft(p, now);
 	if (!m->spinning) {
@@ -335,7 +336,7 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 	}
 	*searched = true;
 	bool asked = false;
-	G *gp = search(m, p, now, &asked);
+	G *gp = search(m, p, now, woken, &asked);
 	if (asked && withdraw(p, now) && !gp)
 		gp = picknext(p);
 	return gp;

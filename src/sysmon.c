@@ -115,6 +115,7 @@ static Seen look(int64_t now)
 		bool left = lone && !others && now < load_relaxed(&p->lockafter); /* judge_lock, steal.c */
 		if (load_relaxed(&sched.npidle) > 0 && !left && i < load_relaxed(&sched.procs) && gmp__debug.steal) { /* WK-4: others steal, timers too */
 			if (load_relaxed(&sched.nmspinning) == 0) {
+				store_relaxed(&p->calledat, work_ticks(p));
 				gmp__wakep();
 				r.did = true;
 			}
