@@ -525,6 +525,8 @@ static G *findrunnable(M *m)
 			if (p->runq.n >= LONG_QUEUE) /* how long what is found would wait, by the pace of the last round */
 				old = min_i64(max_i64(old, min_i64(now - p->tickedat, 2 * NETPOLL_LONG_NS) * p->runq.n / sched.ticksinit), NETPOLL_LONG_NS);
 			p->tickedat = now;
+			if (load_relaxed(&p->lonewait) && lone_over(p))
+				store_relaxed(&p->lonewait, 0u);
 			if (!load_relaxed(&sched.solo))
 				gmp__solo_look(m, p, now);
 			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > old &&

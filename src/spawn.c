@@ -47,7 +47,7 @@ static alwaysinline bool ran_ahead(const P *p) { return p->fresh.n >= sched.runa
 static alwaysinline void submit_new(M *m, P *p, G *gp)
 {
 	fresh_put(p, gp);
-	if (unlikely(wake_wanted(p)))
+	if (unlikely(wake_wanted_queued(p)))
 		gmp__wakep_hint(m, p);
 }
 
@@ -105,7 +105,7 @@ static alwaysinline void init_plain(P *p, G *gp, G **out, gmp_fn *fn, void *arg,
 static outofline int spawned(M *m)
 {
 	P *p = m->p;
-	if (wake_wanted(p))
+	if (wake_wanted_queued(p))
 		gmp__wakep_hint(m, p);
 	if (ran_ahead(p))
 		return run_ahead(m);
@@ -145,7 +145,7 @@ static alwaysinline int spawn_now(M *m, G **out, gmp_fn *fn, void *arg, void *pc
 		return spawn_slow(out, fn, arg, pc, x, y);
 	init_plain(p, gp, out, fn, arg, pc, x, y);
 	fresh_put(p, gp);
-	if (unlikely(wake_wanted(p)))
+	if (unlikely(wake_wanted_queued(p)))
 		return spawned(m);
 	if (unlikely(ran_ahead(p)))
 		return run_ahead(m);
@@ -277,7 +277,7 @@ int gmp__newproc_rt(M *m, gmp_fn *fn, void *arg, void *x)
 	gstatus(gp, Gidle, Grunnable);
 	count1(&p->nspawned);
 	runq_put(&p->runq, gp);
-	if (unlikely(wake_wanted(p)))
+	if (unlikely(wake_wanted_queued(p)))
 		gmp__wakep_hint(m, p);
 	return 0;
 }
