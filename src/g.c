@@ -126,9 +126,11 @@ static void gfree_refill(P *p)
 		sched.gempty = b;
 		k = GFREE_BATCH;
 	} else {
-		for (G *gp; k < GFREE_NEW && ((gp = link2g(queue_pop_head(&sched.gfree))) || (gp = g_new())); k++)
-			p->gfree[GFREE_NEW - 1 - k] = gp;
-		memmove(p->gfree, p->gfree + GFREE_NEW - k, k * sizeof p->gfree[0]);
+		G *gp[GFREE_NEW];
+		while (k < GFREE_NEW && ((gp[k] = link2g(queue_pop_head(&sched.gfree))) || (gp[k] = g_new())))
+			k++;
+		for (uint32_t i = 0; i < k; i++) /* the first one is taken first */
+			p->gfree[i] = gp[k - 1 - i];
 	}
 	unlock(&sched.lock);
 	store_relaxed(&p->ngfree, k);
@@ -167,7 +169,8 @@ void gmp__gfput_slow(P *p)
 	}
 	unlock(&sched.lock);
 	uint32_t n = p->ngfree - GFREE_BATCH;
-	memmove(p->gfree, p->gfree + GFREE_BATCH, n * sizeof p->gfree[0]);
+	for (uint32_t i = 0; i < n; i++)
+		p->gfree[i] = p->gfree[i + GFREE_BATCH];
 	store_relaxed(&p->ngfree, n);
 }
 

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define CLASSES (STACK_MAX_SHIFT - STACK_MIN_SHIFT + 1)
 #define MAX_SIZE ((size_t)1 << STACK_MAX_SHIFT)
@@ -377,8 +376,10 @@ static void spill(StackCache *c, uint32_t n)
 	for (uint32_t i = 1; i < n; i++)
 		c->stack[i]->next = c->stack[i - 1];
 	Stack *newest = c->stack[n - 1], *oldest = c->stack[0];
-	memmove(c->stack, c->stack + n, (c->n - n) * sizeof c->stack[0]);
-	store_relaxed(&c->n, c->n - n);
+	uint32_t keep = c->n - n;
+	for (uint32_t i = 0; i < keep; i++)
+		c->stack[i] = c->stack[i + n];
+	store_relaxed(&c->n, keep);
 	put_warm(&g.cls[stack_class(newest)], newest, oldest, n);
 }
 
