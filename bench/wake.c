@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * wake.c - how long from making a coroutine ready to its running: from another P, and from a thread outside. */
+ * wake.c - how long from making a coroutine ready to its running: from another P, beside other jobs, from a thread outside. */
 #include "bench.h"
 
 #include <errno.h>
@@ -68,6 +68,55 @@ static void run_wake(struct result *r, int64_t n)
 	result_number(r, "gap_us", (double)w.gap / 1e3);
 	gmp_chan_free(w.chan);
 	free(w.late);
+}
+
+/* ---- fanout: after light work, two jobs at once: when does the second begin? --------------------------------------- */
+
+enum { FANOUT_LIGHT = 3 };
+
+struct job {
+	int64_t began, takes;
+};
+
+static void job(void *arg)
+{
+	struct job *j = arg;
+
+	j->began = now_ns();
+	compute_until(j->began + j->takes);
+}
+
+static void light(void *arg) { (void)arg; }
+
+static void run_fanout(struct result *r, int64_t n)
+{
+	int64_t takes = env_number("BENCH_JOB_US", 2000) * GMP_USEC, *late = must_alloc((size_t)n, sizeof *late);
+
+	if (bench_workers < 2) {
+		r->unsupported = "needs two workers";
+		free(late);
+		return;
+	}
+	for (int64_t i = 0; i < n; i++) {
+		gmp_waitgroup wg = GMP_WAITGROUP_INIT;
+		struct job jobs[2] = {{.takes = takes}, {.takes = takes}};
+		for (int k = 0; k < FANOUT_LIGHT; k++) { /* is over before another P could come for it */
+			for (int j = 0; j < FANOUT_LIGHT; j++)
+				must(gmp_waitgroup_spawn(&wg, light, NULL));
+			must(gmp_waitgroup_wait(&wg));
+			must(gmp_sleep(GMP_MSEC));
+		}
+		int64_t start = now_ns();
+		for (int j = 0; j < 2; j++)
+			must(gmp_waitgroup_spawn(&wg, job, &jobs[j]));
+		must(gmp_waitgroup_wait(&wg));
+		late[i] = (jobs[0].began > jobs[1].began ? jobs[0].began : jobs[1].began) - start;
+		r->ns += late[i];
+	}
+	r->ops = n;
+	result_quantiles(r, "us", late, (size_t)n);
+	result_number(r, "job_us", (double)takes / 1e3);
+	free(late);
 }
 
 /* ---- wake_xthread: round trips of a plain thread and a coroutine ------------------------------------------------- */
@@ -178,6 +227,7 @@ static void run_wake_xthread(struct result *r, int64_t n)
 
 const struct workload wake_workloads[] = {
 	{"wake", run_wake, 10000, 0, "ready on one P, run on another: latency, BENCH_GAP_US"},
+	{"fanout", run_fanout, 200, 0, "two jobs of BENCH_JOB_US after light work: when does the second begin?"},
 	{"wake_xthread", run_wake_xthread, 100000, 0, "round trip of a plain thread and a coroutine"},
 	{0},
 };

@@ -4,8 +4,9 @@
  *   GD-1 Descriptors are type-stable: they come from slabs that are never returned, since dumps, late timers and sysmon
  *        look at them without a lock.
  *   GD-4 Free ones are moved in batches, as arrays, and are not touched: where one P spawns what others end, each of them
- *        lies in another core's cache. A batch is full (sched.gfull) or empty (sched.gempty, or not used yet). Each slab has
- *        as many as its Gs fill, so there is always one to be filled. */
+ *        lies in another core's cache. A batch is full (sched.gfull) or empty (sched.gempty, or not used yet), but for one from
+ *        which those without a P are served (sched.gopen). Each slab has as many as its Gs fill, so there is always one to be
+ *        filled. */
 #include "gfree.h"
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ typedef struct GBatch {
 } GBatch;
 
 typedef struct Slab {
-	struct Slab *next;
+	struct Slab *next, *newer;
 	uint32_t n, used; /* used: so many were ever handed out; published with release, GD-1 */
 	uint32_t nbatch;  /* so many lie behind g[], untouched so far */
 	_Alignas(CACHELINE) G g[];
@@ -30,6 +31,7 @@ enum { GSLAB_FIRST = 64 * 1024, GSLAB_MOST = 2 * 1024 * 1024,
 	GSLAB_STEP = 32 * 1024 }; /* memory of a slab that is fetched at a time */
 
 static Slab *slabs; /* published with release; guarded by sched.lock for writing */
+static Slab *slabbatch; /* the oldest that has unused batches */
 static size_t slabbytes;
 static char *slabfetched; /* of the newest slab: up to here its memory is there */
 
@@ -49,6 +51,10 @@ static bool slab_new(void)
 	s->nbatch = (uint32_t)((room + each - 1) / each);
 	s->n = (uint32_t)((room - s->nbatch * sizeof(GBatch)) / sizeof(G));
 	s->next = slabs;
+	if (slabs)
+		slabs->newer = s;
+	if (!slabbatch)
+		slabbatch = s;
 	store_release(&slabs, s);
 	return true;
 }
@@ -68,10 +74,9 @@ static GBatch *batch_empty(void)
 		sched.gempty = b->next;
 		return b;
 	}
-	for (Slab *s = slabs; s; s = s->next)
-		if (s->nbatch)
-			return (GBatch *)(void *)&s->g[s->n] + --s->nbatch;
-	return NULL;
+	while (slabbatch && !slabbatch->nbatch)
+		slabbatch = slabbatch->newer;
+	return slabbatch ? (GBatch *)(void *)&slabbatch->g[slabbatch->n] + --slabbatch->nbatch : NULL;
 }
 
 /* sched.lock is held. NULL: no memory. */
@@ -100,17 +105,30 @@ static void gfree_put(G *const *g, uint32_t n)
 		queue_push_head(&sched.gfree, &g[i]->sg.link);
 }
 
-/* sched.lock is held. NULL: there are none but new ones. */
+/* sched.lock is held; b was full. */
+static void batch_used(GBatch *b)
+{
+	b->next = sched.gempty;
+	sched.gempty = b;
+}
+
+/* sched.lock is held. For who has no P. NULL: there are none but new ones. */
 static G *gfree_get(void)
 {
-	GBatch *b = sched.gfull;
-	if (queue_empty(&sched.gfree) && b) {
+	GBatch *b = sched.gopen;
+	if (!queue_empty(&sched.gfree) || (!b && !sched.gfull))
+		return link2g(queue_pop_head(&sched.gfree));
+	if (!b) {
+		b = sched.gopen = sched.gfull;
+		sched.ngopen = GFREE_BATCH;
 		sched.gfull = b->next;
-		gfree_put(b->g, GFREE_BATCH);
-		b->next = sched.gempty;
-		sched.gempty = b;
 	}
-	return link2g(queue_pop_head(&sched.gfree));
+	G *gp = b->g[--sched.ngopen];
+	if (sched.ngopen == 0) {
+		sched.gopen = NULL;
+		batch_used(b);
+	}
+	return gp;
 }
 
 /* p has none. */
@@ -122,8 +140,7 @@ static void gfree_refill(P *p)
 	if (b) {
 		sched.gfull = b->next;
 		memcpy(p->gfree, b->g, sizeof b->g);
-		b->next = sched.gempty;
-		sched.gempty = b;
+		batch_used(b);
 		k = GFREE_BATCH;
 	} else {
 		G *gp[GFREE_NEW];

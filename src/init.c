@@ -46,7 +46,7 @@ static void fork_child(void)
 		p->ngfree = 0;
 	}
 	memset(&sched.gfree, 0, sizeof sched.gfree);
-	sched.gfull = sched.gempty = NULL;
+	sched.gfull = sched.gempty = sched.gopen = NULL;
 	gmp__g_foreach(forget, NULL);
 	sched.allm = sched.mgone = NULL;
 	sched.midle = NULL;

@@ -341,6 +341,7 @@ static void p_begin(P *p)
 	store_relaxed(&p->lonemax, 0u);
 	store_relaxed(&p->lonespan, 1u);
 	p->stolen = 0;
+	store_relaxed(&p->calledat, UINT64_MAX);
 	p->batchat = p->batchtook = p->lookedat = p->aloneat = 0;
 	p->stealpause = p->stealafter = p->lockpause = p->lockafter = 0;
 	p->slicestart = p->freshsince = gmp__os_now();

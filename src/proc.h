@@ -257,8 +257,7 @@ static alwaysinline bool lone_over(const P *p)
 	return load_relaxed(&sched.coarse_ms) - load_relaxed(&p->lonesince) >= load_relaxed(&p->lonespan);
 }
 
-/* Something was queued on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c); how long
- * ago lonewait was set is looked at there, and at visits to g0. */
+/* Something was queued on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c) */
 static alwaysinline bool wake_wanted_queued(P *p)
 {
 	compiler_barrier();
@@ -266,7 +265,7 @@ static alwaysinline bool wake_wanted_queued(P *p)
 	if (likely(!hints))
 		return false;
 	uint32_t w = load_relaxed(&p->lonewait);
-	if (hints != HINT_IDLE || w == 0)
+	if (hints != HINT_IDLE || w == 0 || lone_over(p))
 		return true;
 	store_relaxed(&p->lonewait, w - 1);
 	return false;

@@ -327,6 +327,7 @@ enum { ST_DOWN, ST_UP, ST_FORKED };
 struct Sched {
 	/* read by everyone, written rarely */
 	uint32_t hints;
+	uint32_t coarse_ms; /* clock of sysmon and of visits to g0, for ages */
 	uint32_t runahead; /* debug variable, UINT32_MAX: never; constant during a run */
 	uint8_t solo;      /* one P does all the work: object locks are not needed (SOLO-1, solo.c) */
 	uint8_t embedded;  /* gmp_start: the end of the last G does not end the run */
@@ -354,7 +355,8 @@ struct Sched {
 	int32_t mnext;
 	int32_t maxm;
 	uint32_t nlockedidle; /* Ms that sleep for their locked G */
-	struct GBatch *gfull, *gempty; /* Gs that Ps had too many of: GD-4 in g.c */
+	struct GBatch *gfull, *gempty, *gopen; /* Gs that Ps had too many of: GD-4 in g.c */
+	uint32_t ngopen;   /* left in gopen */
 	Queue gfree;       /* free ones that are in no batch */
 	uint8_t starting;  /* the main coroutine is not there yet: the end of others is not the end of the run */
 	uint8_t done;      /* every M leaves */
@@ -377,7 +379,6 @@ struct Sched {
 	uint32_t sysmonsleep; /* 1: deep asleep */
 	Note sysmonnote;
 	Note donenote;       /* gmp_stop waits here */
-	uint32_t coarse_ms;  /* clock of sysmon and of visits to g0, for ages */
 	int32_t nhold;       /* gmp_hold */
 	int32_t nstanding;   /* pending timers of descriptors (DT-6, net_timer.c) */
 	int32_t nforeign;    /* foreign threads that took part in this run and are alive */

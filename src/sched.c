@@ -50,7 +50,7 @@ int64_t gmp__look_at_clock(P *p)
 	if (p)
 		store_relaxed(&p->now, now);
 	uint32_t ms = (uint32_t)(now / 1000000);
-	if (load_relaxed(&sched.coarse_ms) != ms) /* its line is read by all, a write takes it from them */
+	if (load_relaxed(&sched.coarse_ms) != ms) /* everyone reads its line all the time: a write takes that from them */
 		store_relaxed(&sched.coarse_ms, ms);
 	return now;
 }
@@ -525,8 +525,6 @@ static G *findrunnable(M *m)
 			if (p->runq.n >= LONG_QUEUE) /* how long what is found would wait, by the pace of the last round */
 				old = min_i64(max_i64(old, min_i64(now - p->tickedat, 2 * NETPOLL_LONG_NS) * p->runq.n / sched.ticksinit), NETPOLL_LONG_NS);
 			p->tickedat = now;
-			if (load_relaxed(&p->lonewait) && lone_over(p))
-				store_relaxed(&p->lonewait, 0u);
 			if (!load_relaxed(&sched.solo))
 				gmp__solo_look(m, p, now);
 			if (load_relaxed(&sched.waitersnet) && now - load_relaxed(&sched.lastpoll) > old &&

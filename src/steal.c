@@ -25,7 +25,7 @@ static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that ch
 static const int64_t LIGHT_NS = 200;             /* a spawn or a dispatch shorter than that */
 static const int64_t PAYS_NS = 40 * 1000;         /* a theft that keeps the thief busy for so long did; measured: with 5 us Ps that
                                                    * talk to each other steal the whole conversation back and forth */
-static const int64_t JOBS_PAY_NS = 10 * 1000;     /* the same, if all of it has ended: such as that talks to nobody */
+static const int64_t JOBS_PAY_NS = 15 * 1000;     /* the same, if all of it has ended: such as that talks to nobody */
 static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
 static const int64_t LOCK_PAUSE_MIN_NS = 100 * 1000, LOCK_PAUSE_MAX_NS = 10 * 1000 * 1000; /* and end in front of a mutex */
 static const int64_t LOCK_PAYS_NS = 3000 * 1000;

@@ -90,6 +90,7 @@ WORKLOADS = [
     Workload("hog", 200, 200, (WAKEUPS, LATE_MAX)),
     Workload("blocked", 200, 20, (WAKEUPS, LATE_P50, LATE_P99, LATE_MAX), SEVERAL),
     Workload("wake", 5000, 200, (P50, P99), SEVERAL),
+    Workload("fanout", 100, 20, (P50, P99), SEVERAL),
     Workload("wake_xthread", 20000, 200, (P50, P99)),
     Workload("idle", 1000, 1000, (IDLE,), FIRST),
     Workload("spawn1_wg", 2000000, 2000, group="variants"),

@@ -63,6 +63,7 @@ var workloads = map[string]entry{
 	"blocked":      {blocked(false), 200, nil},
 	"blocked_raw":  {blocked(true), 200, nil},
 	"wake":         {wake, 10000, twentieth},
+	"fanout":       {fanout, 200, twentieth},
 	"wake_xthread": {wakeXthread, 100000, twentieth},
 	"steal":        {steal, 100000, nil},
 }
@@ -95,7 +96,7 @@ func main() {
 	name := os.Args[1]
 	workers = positive(os.Args[2])
 	why, no := unsupported[name]
-	if name == "wake" && workers < 2 {
+	if (name == "wake" || name == "fanout") && workers < 2 {
 		why, no = "needs two workers", true
 	}
 	if no {

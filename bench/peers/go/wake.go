@@ -4,6 +4,7 @@ package main
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -40,6 +41,41 @@ func wake(n int) (int, time.Duration, extra) {
 		sum += d
 	}
 	return n, sum, quantiles(extra{"gap_us": micros(gap)}, "us", late)
+}
+
+// fanout: after light work, two jobs at once: when does the second begin?
+func fanout(n int) (int, time.Duration, extra) {
+	const light = 3
+	takes := time.Duration(envInt("BENCH_JOB_US", 2000)) * time.Microsecond
+	late := make([]time.Duration, n)
+	sum := time.Duration(0)
+	for i := range n {
+		var wg sync.WaitGroup
+		for range light {
+			for range light {
+				wg.Add(1)
+				go wg.Done()
+			}
+			wg.Wait()
+			time.Sleep(time.Millisecond)
+		}
+		start := time.Now()
+		var began [2]time.Duration
+		for j := range began {
+			wg.Add(1)
+			go func() {
+				began[j] = time.Since(start)
+				for time.Since(start)-began[j] < takes {
+					continue
+				}
+				wg.Done()
+			}()
+		}
+		wg.Wait()
+		late[i] = max(began[0], began[1])
+		sum += late[i]
+	}
+	return n, sum, quantiles(extra{"job_us": micros(takes)}, "us", late)
 }
 
 // wakeXthread: without cgo there is no foreign thread. A goroutine locked to its thread comes nearest, since every
