@@ -518,7 +518,8 @@ void gmp__preemptp(P *p);
 void gmp__end_run(void);                     /* sched.lock held: every M leaves at its next look */
 
 /* steal.c */
-G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched);
+enum { SEARCH_NONE, SEARCH_VAIN, SEARCH_REFUSED }; /* none; nothing was there; something was, but its owner was in the runtime */
+G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how);
 void gmp__steal_vain(P *p);
 void gmp__serve_request(P *p);
 bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt);

@@ -12,7 +12,8 @@
  *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
  *   WK-4 What is queued at a P whose M switches often is likely to be run by that M itself within a microsecond. Wake-ups
  *        for such are left out, the longer the more often they turned out to be vain (lonewait), but not beyond a tick of the
- *        coarse clock, after very many of them 8. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped
+ *        coarse clock, after very many of them 8, nor after half a millisecond without a visit to g0: what comes then says nothing
+ *        of what was before. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped
  *        switching, or switches too slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
  *   WK-6 Whoever runs out of work while all other Ps are idle does not search: only timers, the network or a foreign thread can
@@ -30,6 +31,7 @@ enum { FRESH_SHARE = 16, FRESH_ROUND = 50 }; /* FQ-2 */
 /* Taken from the global queue at a look round. Not one, as in Go, whose local queues are short: behind a queue that never
  * drains, 400 Gs that sysmon had found ready in the network waited for a third of a second. */
 enum { GLOBRUNQ_SHARE = 32 };
+static const int64_t QUIET_NS = 500 * 1000;
 static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 /* TM-7: deadlines gather for so long, if so many are expected to come meanwhile, by those of the last window. */
 enum { COALESCE_DUE = 8, COALESCE_WINDOW = 4 };
@@ -80,6 +82,14 @@ void gmp__wakep(void)
 	gmp__startm(p, true);
 }
 
+/* Somebody is to come for what is queued at p, the caller's own: no leaving out. */
+static void wake_for(P *p)
+{
+	store_relaxed(&p->lonewait, 0u);
+	store_relaxed(&p->calledat, work_ticks(p));
+	gmp__wakep();
+}
+
 /* p, the caller's own, has got work, and wake_wanted. */
 void gmp__wakep_hint(M *m, P *p)
 {
@@ -99,9 +109,7 @@ void gmp__wakep_hint(M *m, P *p)
 		store_relaxed(&p->lonewait, w - 1);
 		return;
 	}
-	store_relaxed(&p->lonewait, 0u);
-	store_relaxed(&p->calledat, work_ticks(p));
-	gmp__wakep();
+	wake_for(p);
 }
 
 /* Ready without a P, or of a foreign thread's G. */
@@ -484,6 +492,7 @@ static void due_timers(M *m, P *p, int64_t now, bool busy)
 /* The next G for m, who holds a P; NULL when the run is over (the M may have lost its P then). */
 static G *findrunnable(M *m)
 {
+	bool refused = false;
 	for (;;) {
 		gmp__safepoint(m);
 		P *p = m->p;
@@ -500,7 +509,9 @@ static G *findrunnable(M *m)
 				return NULL;
 			continue;
 		}
-		int64_t now = gmp__look_at_clock(p);
+		int64_t before = p->now, now = gmp__look_at_clock(p);
+		if (now - before >= QUIET_NS) /* WK-4: it slept, or computed */
+			store_relaxed(&p->lonewait, 0u);
 		due_timers(m, p, now, p->runnext || p->runq.n + p->fresh.n);
 		gmp__serve_request(p);
 		G *gp;
@@ -556,13 +567,15 @@ static G *findrunnable(M *m)
 			}
 		}
 		if (load_relaxed(&sched.multi)) {
-			bool searched;
-			if ((gp = gmp__steal_work(m, p, now, &searched)))
+			uint8_t how;
+			if ((gp = gmp__steal_work(m, p, now, &how)))
 				return gp;
 			if (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE)
 				continue;
-			if (searched)
+			/* Who woke this M may be about that still, in a system call; but not for ever. */
+			if (how == SEARCH_VAIN || (how == SEARCH_REFUSED && refused))
 				gmp__steal_vain(p);
+			refused |= how == SEARCH_REFUSED;
 		} else if (load_relaxed(&sched.nforeign) > 0 && (gp = gmp__foreign_await(m, p, now))) {
 			return gp;
 		}
@@ -650,7 +663,9 @@ void gmp__schedule(M *m)
 		P *p = m->p;
 		if (m->spinning) {
 			spin_end(m);
-			if (p->runq.n + p->fresh.n || gmp__anything_queued()) /* WK-2 */
+			if (p->runq.n + p->fresh.n) /* WK-2 */
+				wake_for(p);
+			else if (gmp__anything_queued())
 				gmp__wakep();
 		}
 		if (unlikely(gp->flags & GF_LOCKED) && gp->ext->lockedm != m) {

@@ -136,11 +136,13 @@ typedef struct Loot {
 	uint32_t of;          /* so many are there */
 } Loot;
 
-/* By force. The owner is in user code. */
-static G *steal_from(M *m, P *p, P *victim, Loot want, int64_t now)
+/* By force. The owner is in user code, else *refused. */
+static G *steal_from(M *m, P *p, P *victim, Loot want, int64_t now, bool *refused)
 {
-	if (!gmp__revoke(victim, m, PATIENCE_NS))
+	if (!gmp__revoke(victim, m, PATIENCE_NS)) {
+		*refused = true;
 		return NULL;
+	}
 	uint32_t k = take_half(&p->fresh, &victim->fresh, want.fresh);
 	k += take_half(&p->runq, &victim->runq, want.runq);
 	now = gmp__os_now(); /* to stop it may have taken longer than what is judged by this */
@@ -231,13 +233,14 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands
 }
 
 /* By force, but not half by force, and half of the rest as an answer. */
-static G *take(M *m, P *p, P *v, Loot want, int64_t now, bool asked)
+static G *take(M *m, P *p, P *v, Loot want, int64_t now, bool asked, bool *refused)
 {
-	return asked && take_back(p, v, now) ? picknext(p) : steal_from(m, p, v, want, now);
+	return asked && take_back(p, v, now) ? picknext(p) : steal_from(m, p, v, want, now, refused);
 }
 
-/* Looks at the other Ps for a while. The P is empty. woken: by somebody's call. *asked: some P was asked for work. */
-static G *search(M *m, P *p, int64_t now, bool woken, bool *asked)
+/* Looks at the other Ps for a while. The P is empty. woken: by somebody's call. *asked: some P was asked for work. *refused: at
+ * the last look there was some, but its owner was in the runtime. */
+static G *search(M *m, P *p, int64_t now, bool woken, bool *asked, bool *refused)
 {
 	int n = load_relaxed(&sched.procs);
 	int64_t end = now + max_i64(gmp__debug.spin ? gmp__debug.spinus * 1000 : 0, STANDS_NS), before = now;
@@ -249,6 +252,7 @@ static G *search(M *m, P *p, int64_t now, bool woken, bool *asked)
 	for (bool first = true;; first = false) {
 		int start = (int)(rnd(p) % (uint32_t)n);
 		bool last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
+		*refused = false;
 		P *victim = NULL; /* who has most */
 		Loot want = {0, 0, false, 0};
 		bool force = false;
@@ -284,7 +288,7 @@ static G *search(M *m, P *p, int64_t now, bool woken, bool *asked)
 			if (polite && load_relaxed(&v->stealreq)) /* somebody's, or this one's */
 				continue;
 			if (!polite && (last || !choosy)) {
-				G *gp = take(m, p, v, l, now, *asked);
+				G *gp = take(m, p, v, l, now, *asked, refused);
 				if (gp)
 					return gp;
 				continue;
@@ -296,7 +300,7 @@ static G *search(M *m, P *p, int64_t now, bool woken, bool *asked)
 			}
 		}
 		if (victim && force) {
-			G *gp = take(m, p, victim, want, now, *asked);
+			G *gp = take(m, p, victim, want, now, *asked, refused);
 			if (gp)
 				return gp;
 			choosy = false; /* it may lack a CPU */
@@ -321,11 +325,11 @@ static G *search(M *m, P *p, int64_t now, bool woken, bool *asked)
 	}
 }
 
-/* The P is empty. *searched: other Ps were looked at. */
-G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
+/* The P is empty. *how: what came of it, if it found nothing. */
+G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how)
 {
-	bool woken = m->spinning;
-	*searched = false;
+	bool woken = m->spinning, asked = false, refused = false;
+	*how = SEARCH_NONE;
 	judge_theft(p, now);
 	if (!m->spinning) {
 		/* At most half of the busy Ps search: more would only get into each other's way. */
@@ -334,11 +338,10 @@ G *gmp__steal_work(M *m, P *p, int64_t now, bool *searched)
 			return NULL;
 		gmp__spin_begin(m);
 	}
-	*searched = true;
-	bool asked = false;
-	G *gp = search(m, p, now, woken, &asked);
+	G *gp = search(m, p, now, woken, &asked, &refused);
 	if (asked && withdraw(p, now) && !gp)
 		gp = picknext(p);
+	*how = refused ? SEARCH_REFUSED : SEARCH_VAIN;
 	return gp;
 }
 
