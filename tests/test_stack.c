@@ -238,6 +238,7 @@ static void colours_on(void *arg)
 	(void)arg;
 	StackCache c = {0};
 	size_t lines = 0, size = page > 16 << 10 ? 2 * page : 32 << 10; /* an even number of pages, and small */
+	gmp__debug.colour = 1;
 	child_check(gmp__stack_init(size) == 0);
 	Stack *s = stack_alloc(&c);
 	for (int i = 0; i < 31; i++) {

@@ -31,6 +31,8 @@ static void forces_migration(void *arg)
 {
 	(void)arg;
 	gmp_g *g[6];
+	if (!gmp__debug.steal) /* nobody comes for them */
+		return;
 	for (int i = 0; i < 6; i++)
 		check_int(gmp_spawn_attr(&g[i], NULL, migrates, NULL), 0);
 	while (!atomic_load(&stop_)) {
@@ -50,7 +52,7 @@ static void the_thread_local_word_is_read_anew(void **state)
 	atomic_store(&moved, 0);
 	atomic_store(&stop_, 0);
 	run_on(4, forces_migration, NULL);
-	check(atomic_load(&moved) > 20);
+	check(atomic_load(&moved) > 20 || !gmp__debug.steal);
 }
 
 int main(void)
