@@ -257,26 +257,32 @@ static alwaysinline bool lone_over(const P *p)
 	return load_relaxed(&sched.coarse_ms) - load_relaxed(&p->lonesince) >= load_relaxed(&p->lonespan);
 }
 
-/* Something was queued on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c) */
-static alwaysinline bool wake_wanted_queued(P *p)
+/* Something was queued on p, the caller's own, and there are hints. WK-4 */
+static alwaysinline bool wake_hinted(P *p, uint32_t hints)
 {
-	compiler_barrier();
-	uint32_t hints = load_relaxed(&sched.hints);
-	if (likely(!hints))
-		return false;
 	uint32_t w = load_relaxed(&p->lonewait);
 	if (hints != HINT_IDLE || w == 0 || lone_over(p))
 		return true;
 	store_relaxed(&p->lonewait, w - 1);
 	return false;
 }
+
+/* After a spawn on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c) */
+static alwaysinline bool wake_wanted_queued(P *p)
+{
+	compiler_barrier();
+	uint32_t hints = load_relaxed(&sched.hints);
+	return unlikely(hints) && wake_hinted(p, hints);
+}
+
 /* The same after a ready: what is next on p, and nothing else there, needs nobody yet. */
 static alwaysinline bool wake_wanted(P *p)
 {
 	compiler_barrier();
-	if (likely(!load_relaxed(&sched.hints)))
+	uint32_t hints = load_relaxed(&sched.hints);
+	if (likely(!hints) || (hints == HINT_IDLE && p->runq.n + p->fresh.n == 0))
 		return false;
-	return (p->runq.n + p->fresh.n > 0 || load_relaxed(&sched.hints) != HINT_IDLE) && wake_wanted_queued(p);
+	return wake_hinted(p, hints);
 }
 
 /* Runnable, next on p; the rest of a ready is up to the caller. */

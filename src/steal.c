@@ -98,10 +98,15 @@ static void stole(P *p, P *victim, uint32_t n, int64_t now)
 	p->stolenfrom = victim;
 }
 
+static bool answered(const P *p, const P *victim)
+{
+	return load_acquire(&victim->stealreq) == (((uint32_t)p->id + 1) | REQ_ANSWERED);
+}
+
 /* p's queue gets what victim has answered. False: nothing yet. */
 static bool receive(P *p, P *victim, int64_t now)
 {
-	if (load_acquire(&victim->stealreq) != (((uint32_t)p->id + 1) | REQ_ANSWERED))
+	if (!answered(p, victim))
 		return false;
 	stole(p, victim, victim->gift.n + victim->giftfresh.n, now);
 	G *oldest = runq_get(&victim->giftfresh); /* the root of the largest tree runs first; for the others, see P.fresh */
@@ -137,7 +142,7 @@ typedef struct Loot {
 } Loot;
 
 /* By force. The owner is in user code, else *refused. */
-static G *steal_from(M *m, P *p, P *victim, Loot want, int64_t now, bool *refused)
+static G *steal_from(M *m, P *p, P *victim, Loot want, bool *refused)
 {
 	if (!gmp__revoke(victim, m, PATIENCE_NS)) {
 		*refused = true;
@@ -145,7 +150,6 @@ static G *steal_from(M *m, P *p, P *victim, Loot want, int64_t now, bool *refuse
 	}
 	uint32_t k = take_half(&p->fresh, &victim->fresh, want.fresh);
 	k += take_half(&p->runq, &victim->runq, want.runq);
-	now = gmp__os_now(); /* to stop it may have taken longer than what is judged by this */
 	if (k == 0 && want.runnext && victim->runnext) {
 		runq_put(&p->runq, victim->runnext);
 		store_relaxed(&victim->runnext, (G *)NULL);
@@ -156,7 +160,7 @@ static G *steal_from(M *m, P *p, P *victim, Loot want, int64_t now, bool *refuse
 	gmp__unrevoke(victim);
 	if (k == 0)
 		return NULL;
-	stole(p, victim, k, now);
+	stole(p, victim, k, gmp__os_now()); /* to stop it may have taken longer than what is judged by this */
 	return picknext(p);
 }
 
@@ -235,7 +239,7 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands
 /* By force, but not half by force, and half of the rest as an answer. */
 static G *take(M *m, P *p, P *v, Loot want, int64_t now, bool asked, bool *refused)
 {
-	return asked && take_back(p, v, now) ? picknext(p) : steal_from(m, p, v, want, now, refused);
+	return asked && take_back(p, v, now) ? picknext(p) : steal_from(m, p, v, want, refused);
 }
 
 /* Looks at the other Ps for a while. The P is empty. woken: by somebody's call. *asked: some P was asked for work. *refused: at
@@ -313,11 +317,8 @@ static G *search(M *m, P *p, int64_t now, bool woken, bool *asked, bool *refused
 			return gp;
 		if (last || load_relaxed(&sched.done) || (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
 			return NULL;
-		for (int k = 0; k < pauses; k++) {
-			if (awaited && load_relaxed(&awaited->stealreq) == (((uint32_t)p->id + 1) | REQ_ANSWERED))
-				break;
+		for (int k = 0; k < pauses && !(awaited && answered(p, awaited)); k++)
 			cpu_pause();
-		}
 		if (pauses < 160)
 			pauses *= 2;
 		before = now;
