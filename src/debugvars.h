@@ -22,7 +22,7 @@
 	X(spin, 1, "0: an M that finds nothing parks after 4 us, in the network poller at once") \
 	X(spinus, 20, "longest search for work before an M parks, microseconds") \
 	X(solo, 1, "0: object locks are taken also while one P does all the work") \
-	X(solowait, 1000, "microseconds that a P works alone before they are left out; doubled when that was over soon") \
+	X(solowait, 1000, "microseconds that a P works alone before they are left out; doubled when other work ended that soon") \
 	X(tick, 61, "the global queue, timers and the network are looked at every so many switches") \
 	X(sysmon, 1, "0: no sysmon: nothing is handed off") \
 	X(slice, 10000, "time slice in microseconds") \

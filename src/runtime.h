@@ -362,7 +362,7 @@ struct Sched {
 	uint8_t done;      /* every M leaves */
 	uint8_t deadlocked;
 	uint8_t threadwarned;
-	int64_t solowait, solobegan; /* SOLO-6 */
+	int64_t solowait, solonext, solobegan; /* SOLO-6 */
 	uint64_t nspawned, nended; /* by threads without a P, and of Ps that are no more */
 
 	_Alignas(FALSE_SHARING) uint32_t nmspinning;
@@ -479,7 +479,7 @@ void gmp__solo_init(void);
 void gmp__solo_clear(void);                  /* sched.lock held, solop's owner stopped */
 void gmp__solo_release(P *p);                /* sched.lock held */
 void gmp__solo_look(M *m, P *p, int64_t now);
-void gmp__solo_end_at(P *p);                 /* p is stopped by the caller, or the caller's own on g0 */
+void gmp__solo_end_by_theft(P *p);           /* p is stopped by the caller, or the caller's own on g0 */
 bool gmp__solo_intrude(M *m);
 void gmp__solo_intrude_g0(M *m);
 void gmp__solo_end(void);                    /* sched.foreign held */

@@ -12,7 +12,7 @@
  *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
  *   WK-4 What is queued at a P whose M switches often is likely to be run by that M itself within a microsecond. Wake-ups
  *        for such are left out, the longer the more often they turned out to be vain (lonewait), but not beyond a tick of the
- *        coarse clock, after very many of them 8, nor after half a millisecond without a visit to g0: what comes then says nothing
+ *        coarse clock, after very many of them 64, nor after half a millisecond without a visit to g0: what comes then says nothing
  *        of what was before. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped
  *        switching, or switches too slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.

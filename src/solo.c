@@ -15,13 +15,15 @@
  *        its P: not who is given a P, since that M may be long in waking up.
  *   SOLO-5 m->shared is 0 for solop's owner, 1 for who has another P or a P without solo. It stays as it was for an M that lost
  *        its P and runs on without: if it is 0, that M finds RV_LOST in the same load.
- *   SOLO-6 To end it costs a membarrier. It begins after the P was alone for solowait, which doubles when it was over soon.
- *        An owner that answers a thief (RQ-1) ends it itself.
+ *   SOLO-6 It begins after the P was alone for solonext. Who intrudes (SOLO-3) pays a membarrier to end it: solowait, which that
+ *        is then, doubles when it was over soon. A thief ends it for nothing, it has stopped the owner anyway, or that answers
+ *        (RQ-1) and ends it itself: solonext is a small part of it then, in case that nothing came of the theft.
  *
  * Checked by exhaustive interleaving, each invariant with a mutation that is caught: tests/model_solo.c. */
 #include "proc.h"
 
 static const int64_t WAIT_MAX_NS = 4 * 1000 * 1000, SOON_NS = 5 * 1000 * 1000; /* SOLO-6 */
+static const int64_t THEFT_PART = 8; /* likewise */
 static const int64_t PATIENCE_NS = 1000 * 1000; /* for an owner that is in the runtime just now, before others have their turn */
 static const int64_t NAP_NS = 20 * 1000;
 
@@ -32,6 +34,7 @@ static bool pays(void) { return gmp__debug.solo && (TSAN_BUILD || !(load_relaxed
 void gmp__solo_init(void)
 {
 	sched.solowait = gmp__debug.solowait * 1000;
+	store_relaxed(&sched.solonext, sched.solowait);
 	sched.solobegan = sched.starttime;
 	store_relaxed(&sched.solop, (P *)NULL);
 	store_relaxed(&sched.solo, (uint8_t)pays());
@@ -61,10 +64,11 @@ static void claim_solo(M *m)
 	store_relaxed(&m->shared, (uint8_t)0);
 }
 
-/* How long to be alone next time. soon: it was over soon. */
+/* SOLO-6: an intruder has ended it. soon: it had begun not long before. sched.lock is held. */
 static void judge_solo(bool soon)
 {
-	store_relaxed(&sched.solowait, soon ? min_i64(2 * sched.solowait, WAIT_MAX_NS) : gmp__debug.solowait * 1000);
+	sched.solowait = soon ? min_i64(2 * sched.solowait, WAIT_MAX_NS) : gmp__debug.solowait * 1000;
+	store_relaxed(&sched.solonext, sched.solowait);
 }
 
 /* On g0: m's p has visited it for a round of ticks, and it is not solo. */
@@ -76,7 +80,7 @@ void gmp__solo_look(M *m, P *p, int64_t now)
 	}
 	if (p->aloneat == 0)
 		p->aloneat = now;
-	if (now - p->aloneat < load_relaxed(&sched.solowait))
+	if (now - p->aloneat < load_relaxed(&sched.solonext))
 		return;
 	p->aloneat = 0;
 	lock(&sched.lock);
@@ -90,15 +94,21 @@ void gmp__solo_look(M *m, P *p, int64_t now)
 }
 
 /* p is stopped by the caller, or the caller's own on g0. */
-void gmp__solo_end_at(P *p)
+static void end_at(P *p, bool theft)
 {
 	lock(&sched.lock);
 	if (load_relaxed(&sched.solo) && sched.solop == p) {
 		gmp__solo_clear();
-		judge_solo(gmp__os_now() - sched.solobegan < SOON_NS);
+		if (theft)
+			store_relaxed(&sched.solonext, gmp__debug.solowait * 1000 / THEFT_PART);
+		else
+			judge_solo(gmp__os_now() - sched.solobegan < SOON_NS);
 	}
 	unlock(&sched.lock);
 }
+
+/* The same, for who takes work from p. */
+void gmp__solo_end_by_theft(P *p) { end_at(p, true); }
 
 /* m, in the runtime with a P, is to run something. False: to be tried again, after others were let pass. */
 bool gmp__solo_intrude(M *m)
@@ -111,7 +121,7 @@ bool gmp__solo_intrude(M *m)
 	if (!p || p == m->p)
 		return true;
 	if (gmp__revoke(p, m, PATIENCE_NS)) {
-		gmp__solo_end_at(p);
+		end_at(p, false);
 		gmp__unrevoke(p);
 		return !intrudes(m);
 	}

@@ -16,7 +16,7 @@
 #include "proc.h"
 #include "timer.h"
 
-enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 262143, LONE_SPAN_MAX = 8 };
+enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 1 << 22, LONE_SPAN_MAX = 64 };
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
 static const int64_t REQUEST_NS = 5 * 1000;       /* a thief who searches no longer than that does not ask */
 static const int64_t STANDS_NS = 4 * 1000;        /* one that just does not switch at each look does not stand */
@@ -71,7 +71,7 @@ void gmp__serve_request(P *p)
 		runq_prepend(&p->fresh, &p->giftfresh);
 		runq_prepend(&p->runq, &p->gift);
 	} else if (load_relaxed(&sched.solo)) { /* SOLO-6 */
-		gmp__solo_end_at(p);
+		gmp__solo_end_by_theft(p);
 	}
 }
 
@@ -156,7 +156,7 @@ static G *steal_from(M *m, P *p, P *victim, Loot want, bool *refused)
 		k = 1;
 	}
 	if (k && load_relaxed(&sched.solo)) /* now that it is stopped */
-		gmp__solo_end_at(victim);
+		gmp__solo_end_by_theft(victim);
 	gmp__unrevoke(victim);
 	if (k == 0)
 		return NULL;
@@ -357,7 +357,7 @@ void gmp__steal_vain(P *p)
 		uint32_t max = load_relaxed(&w->lonemax);
 		uint32_t span = load_relaxed(&w->lonespan);
 		if (max < LONE_MAX)
-			max = max * 2 + 1;
+			max = max * 8 + 1;
 		else if (span < LONE_SPAN_MAX)
 			span *= 2;
 		store_relaxed(&w->lonemax, max);
