@@ -337,9 +337,8 @@ static P *p_new(int id)
 static void p_begin(P *p)
 {
 	p->ticks = sched.ticksinit;
-	store_relaxed(&p->lonewait, 0u);
-	store_relaxed(&p->lonemax, 0u);
-	store_relaxed(&p->lonespan, 1u);
+	store_relaxed(&p->quiet, 0u);
+	store_relaxed(&p->quietfor, (int64_t)0);
 	p->stolen = 0;
 	store_relaxed(&p->calledat, UINT64_MAX);
 	p->batchat = p->batchtook = p->lookedat = p->aloneat = 0;

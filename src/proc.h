@@ -251,38 +251,19 @@ static alwaysinline gmp__sw park_sw(M *m, G *gp, uint8_t reason, void *obj, Queu
 /* Moves with each dispatch and each spawn: a spawner is at work, though it does not switch. Any thread, as a hint. */
 static alwaysinline uint64_t work_ticks(const P *p) { return load_relaxed(&p->schedtick) + load_relaxed(&p->nspawned); }
 
-/* WK-4: wake-ups were left out for long enough. */
-static alwaysinline bool lone_over(const P *p)
-{
-	return load_relaxed(&sched.coarse_ms) - load_relaxed(&p->lonesince) >= load_relaxed(&p->lonespan);
-}
-
-/* Something was queued on p, the caller's own, and there are hints. WK-4 */
-static alwaysinline bool wake_hinted(P *p, uint32_t hints)
-{
-	uint32_t w = load_relaxed(&p->lonewait);
-	if (hints != HINT_IDLE || w == 0 || lone_over(p))
-		return true;
-	store_relaxed(&p->lonewait, w - 1);
-	return false;
-}
-
 /* After a spawn on p, the caller's own. False: there is no need of gmp__wakep_hint. WK-3, WK-4 (sched.c) */
-static alwaysinline bool wake_wanted_queued(P *p)
+static alwaysinline bool wake_wanted_queued(const P *p)
 {
 	compiler_barrier();
-	uint32_t hints = load_relaxed(&sched.hints);
-	return unlikely(hints) && wake_hinted(p, hints);
+	return load_relaxed(&sched.hints) & ~load_relaxed(&p->quiet);
 }
 
 /* The same after a ready: what is next on p, and nothing else there, needs nobody yet. */
-static alwaysinline bool wake_wanted(P *p)
+static alwaysinline bool wake_wanted(const P *p)
 {
 	compiler_barrier();
-	uint32_t hints = load_relaxed(&sched.hints);
-	if (likely(!hints) || (hints == HINT_IDLE && p->runq.n + p->fresh.n == 0))
-		return false;
-	return wake_hinted(p, hints);
+	uint32_t hints = load_relaxed(&sched.hints) & ~load_relaxed(&p->quiet);
+	return unlikely(hints) && (hints != HINT_IDLE || p->runq.n + p->fresh.n);
 }
 
 /* Runnable, next on p; the rest of a ready is up to the caller. */

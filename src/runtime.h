@@ -230,10 +230,8 @@ struct P {
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
 
 	/* Hints that thieves write, too. */
-	_Alignas(CACHELINE) uint32_t lonewait; /* WK-4: wake-ups still to be left out, for lonespan ms from lonesince (of
-	                    * sched.coarse_ms) at most */
-	uint32_t lonemax;  /* how many next time */
-	uint32_t lonesince, lonespan;
+	_Alignas(CACHELINE) uint32_t quiet; /* WK-4: HINT_IDLE while wake-ups are left out, else 0 */
+	int64_t quietuntil, quietfor; /* until when; for how long that was, 0: they were not vain of late */
 	uint64_t calledat; /* its work_ticks when somebody was last woken for it */
 	int64_t lockpause, lockafter; /* of this P's runnext: not to be stolen before lockafter */
 	bool lockparked;   /* a G has parked for a mutex here since the last theft */
@@ -522,7 +520,7 @@ enum { SEARCH_NONE, SEARCH_VAIN, SEARCH_REFUSED }; /* none; nothing was there; s
 G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how);
 void gmp__steal_vain(P *p);
 void gmp__serve_request(P *p);
-bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt);
+bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt, int64_t now);
 
 /* timer.c: event source, never calls the scheduler */
 int gmp__timer_add(P *p, Timer *t);          /* 0 or -ENOMEM */

@@ -11,10 +11,10 @@
  *        A waker counts as searching only as long as there may be a P for it: it gives up under sched.lock. One case is
  *        left to sysmon: whoever left the wake-up to a searcher that finds other work, while its own store was on its way.
  *   WK-4 What is queued at a P whose M switches often is likely to be run by that M itself within a microsecond. Wake-ups
- *        for such are left out, the longer the more often they turned out to be vain (lonewait), but not beyond a tick of the
- *        coarse clock, after very many of them 64, nor after half a millisecond without a visit to g0: what comes then says nothing
- *        of what was before. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped
- *        switching, or switches too slowly for what is queued.
+ *        for such are left out (P.quiet) from a vain one on, the longer the more often that was so, until a visit to g0 that
+ *        comes after that time, or half a millisecond after the last one: what follows such a pause says nothing of what was
+ *        before. An idler leaves such work alone, too. sysmon wakes somebody if the M stopped switching, or switches too
+ *        slowly for what is queued.
  *   WK-5 The global queue is under sched.lock, and an M looks at it under that lock before it lets go of its P.
  *   WK-6 Whoever runs out of work while all other Ps are idle does not search: only timers, the network or a foreign thread can
  *        bring work then, and for these an M waits in the poller (for the last see foreign.c). Who was woken does: there was work.
@@ -31,7 +31,7 @@ enum { FRESH_SHARE = 16, FRESH_ROUND = 50 }; /* FQ-2 */
 /* Taken from the global queue at a look round. Not one, as in Go, whose local queues are short: behind a queue that never
  * drains, 400 Gs that sysmon had found ready in the network waited for a third of a second. */
 enum { GLOBRUNQ_SHARE = 32 };
-static const int64_t QUIET_NS = 500 * 1000;
+static const int64_t PAUSE_NS = 500 * 1000; /* WK-4 */
 static const int64_t FRESH_AGE_NS = 100 * 1000 * 1000;
 /* TM-7: deadlines gather for so long, if so many are expected to come meanwhile, by those of the last window. */
 enum { COALESCE_DUE = 8, COALESCE_WINDOW = 4 };
@@ -85,7 +85,7 @@ void gmp__wakep(void)
 /* Somebody is to come for what is queued at p, the caller's own: no leaving out. */
 static void wake_for(P *p)
 {
-	store_relaxed(&p->lonewait, 0u);
+	store_relaxed(&p->quiet, 0u);
 	store_relaxed(&p->calledat, work_ticks(p));
 	gmp__wakep();
 }
@@ -104,12 +104,8 @@ void gmp__wakep_hint(M *m, P *p)
 		return;
 	if (p->runq.n + p->fresh.n == 0)
 		return;
-	uint32_t w = load_relaxed(&p->lonewait); /* WK-4. Again: there are more hints than HINT_IDLE. */
-	if (w > 0 && !lone_over(p)) {
-		store_relaxed(&p->lonewait, w - 1);
-		return;
-	}
-	wake_for(p);
+	if (load_relaxed(&p->quiet) == 0) /* again: there are more hints than HINT_IDLE */
+		wake_for(p);
 }
 
 /* Ready without a P, or of a foreign thread's G. */
@@ -379,7 +375,7 @@ bool gmp__anything_queued(void)
 	int n = load_relaxed(&sched.procs);
 	for (int i = 0; i < n; i++) {
 		P *v = sched.allp[i];
-		if (load_relaxed(&v->runq.n) + load_relaxed(&v->fresh.n) && load_relaxed(&v->lonewait) == 0) /* WK-4 */
+		if (load_relaxed(&v->runq.n) + load_relaxed(&v->fresh.n) && load_relaxed(&v->quiet) == 0) /* WK-4 */
 			return true;
 	}
 	return false;
@@ -456,12 +452,10 @@ static void run_due(M *m, P *p, P *v, int64_t now, bool gathered)
 	if (!gathered || p->batchtook >= BATCH_LIGHT_NS) {
 		any = gmp__runtimers(m, v, now);
 	} else {
-		uint32_t wait = load_relaxed(&p->lonewait), since = load_relaxed(&p->lonesince);
-		store_relaxed(&p->lonewait, UINT32_MAX);
-		store_relaxed(&p->lonesince, load_relaxed(&sched.coarse_ms));
+		uint32_t quiet = load_relaxed(&p->quiet);
+		store_relaxed(&p->quiet, (uint32_t)HINT_IDLE);
 		any = gmp__runtimers(m, v, now);
-		store_relaxed(&p->lonewait, wait);
-		store_relaxed(&p->lonesince, since);
+		store_relaxed(&p->quiet, quiet);
 	}
 	if (gathered && any) {
 		p->batchat = now;
@@ -510,8 +504,8 @@ static G *findrunnable(M *m)
 			continue;
 		}
 		int64_t before = p->now, now = gmp__look_at_clock(p);
-		if (now - before >= QUIET_NS) /* WK-4: it slept, or computed */
-			store_relaxed(&p->lonewait, 0u);
+		if (load_relaxed(&p->quiet) && (now >= load_relaxed(&p->quietuntil) || now - before >= PAUSE_NS)) /* WK-4 */
+			store_relaxed(&p->quiet, 0u);
 		due_timers(m, p, now, p->runnext || p->runq.n + p->fresh.n);
 		gmp__serve_request(p);
 		G *gp;

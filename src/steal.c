@@ -16,7 +16,7 @@
 #include "proc.h"
 #include "timer.h"
 
-enum { STEAL_MAX = 128, STEAL_PROBE = 16, LONE_MAX = 1 << 22, LONE_SPAN_MAX = 64 };
+enum { STEAL_MAX = 128, STEAL_PROBE = 16, QUIET_GROWTH = 8 };
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
 static const int64_t REQUEST_NS = 5 * 1000;       /* a thief who searches no longer than that does not ask */
 static const int64_t STANDS_NS = 4 * 1000;        /* one that just does not switch at each look does not stand */
@@ -29,6 +29,9 @@ static const int64_t JOBS_PAY_NS = 15 * 1000;     /* the same, if all of it has 
 static const int64_t PAUSE_MIN_NS = 20 * 1000, PAUSE_MAX_NS = 1000 * 1000; /* between thefts that do not pay */
 static const int64_t LOCK_PAUSE_MIN_NS = 100 * 1000, LOCK_PAUSE_MAX_NS = 10 * 1000 * 1000; /* and end in front of a mutex */
 static const int64_t LOCK_PAYS_NS = 3000 * 1000;
+/* WK-4. The first time: a vain searcher takes that long to fall asleep, before that a wake-up starts one more thread. */
+static const int64_t QUIET_MIN_NS = 32 * 1000, QUIET_MAX_NS = 64 * 1000 * 1000;
+static const int64_t QUIET_HEAVY_NS = 1000 * 1000; /* the most for sysmon, where what runs is not light any more */
 
 static uint32_t rnd(P *p)
 {
@@ -191,9 +194,8 @@ static void judge_theft(P *p, int64_t now)
 		p->stealafter = now + p->stealpause;
 	} else {
 		p->stealpause = 0;
-		store_relaxed(&p->stolenfrom->lonemax, 0u);
-		store_relaxed(&p->stolenfrom->lonewait, 0u);
-		store_relaxed(&p->stolenfrom->lonespan, 1u);
+		store_relaxed(&p->stolenfrom->quietfor, (int64_t)0);
+		store_relaxed(&p->stolenfrom->quiet, 0u);
 	}
 	judge_lock(p, p->stolenfrom, now);
 	p->stolen = 0;
@@ -206,13 +208,16 @@ static bool long_wait(uint32_t queued, uint64_t ticks, int64_t dt)
 }
 
 /* For sysmon. Not if it was in vain just now, nor for long if what runs there is light still. */
-bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt)
+bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt, int64_t now)
 {
 	uint32_t n = load_relaxed(&p->runq.n) + load_relaxed(&p->fresh.n);
 	if (!n || !long_wait(n, ticks, dt))
 		return false;
 	bool light = dt < LIGHT_NS * (int64_t)ticks;
-	return load_relaxed(&p->lonewait) == 0 || (light ? lone_over(p) : load_relaxed(&p->lonesince) != load_relaxed(&sched.coarse_ms));
+	int64_t until = load_relaxed(&p->quietuntil);
+	if (!light)
+		until += min_i64(QUIET_HEAVY_NS - load_relaxed(&p->quietfor), 0);
+	return load_relaxed(&p->quiet) == 0 || now >= until;
 }
 
 /* What of v is worth the theft. ticks: dispatches and spawns of its M during the last dt ns; dt 0: not known. stands: none for
@@ -346,7 +351,7 @@ G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how)
 	return gp;
 }
 
-/* WK-4: a search was in vain. */
+/* WK-4: p's search was in vain. */
 void gmp__steal_vain(P *p)
 {
 	int n = load_relaxed(&sched.procs);
@@ -354,15 +359,9 @@ void gmp__steal_vain(P *p)
 		P *w = sched.allp[i];
 		if (w == p)
 			continue;
-		uint32_t max = load_relaxed(&w->lonemax);
-		uint32_t span = load_relaxed(&w->lonespan);
-		if (max < LONE_MAX)
-			max = max * 8 + 1;
-		else if (span < LONE_SPAN_MAX)
-			span *= 2;
-		store_relaxed(&w->lonemax, max);
-		store_relaxed(&w->lonespan, span);
-		store_relaxed(&w->lonesince, load_relaxed(&sched.coarse_ms));
-		store_relaxed(&w->lonewait, max);
+		int64_t ns = min_i64(max_i64(load_relaxed(&w->quietfor) * QUIET_GROWTH, QUIET_MIN_NS), QUIET_MAX_NS);
+		store_relaxed(&w->quietfor, ns);
+		store_relaxed(&w->quietuntil, p->now + ns);
+		store_relaxed(&w->quiet, (uint32_t)HINT_IDLE);
 	}
 }

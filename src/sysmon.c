@@ -101,7 +101,7 @@ static Seen look(int64_t now)
 		/* On g0 it looks at everything itself, and keeps its P (PO-9). */
 		if (!m || !load_relaxed(&m->curg) || tick != p->sysmontick || p->sysmonwhen == 0) {
 			if (m && p->sysmonwhen && load_relaxed(&sched.npidle) > 0 && load_relaxed(&sched.nmspinning) == 0 &&
-			        gmp__worth_waking(p, tick - p->sysmontick, now - p->sysmonwhen))
+			        gmp__worth_waking(p, tick - p->sysmontick, now - p->sysmonwhen, now))
 				gmp__wakep(); /* SM-3; no cause to come back soon */
 			p->sysmontick = tick;
 			p->sysmonwhen = now;
