@@ -241,113 +241,151 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands
 	return l;
 }
 
-/* By force, but not half by force, and half of the rest as an answer. */
-static G *take(M *m, P *p, P *v, Loot want, int64_t now, bool asked, bool *refused)
-{
-	return asked && take_back(p, v, now) ? picknext(p) : steal_from(m, p, v, want, refused);
-}
+/* ---- the search --------------------------------------------------------------------------------------------------- */
 
-/* Looks at the other Ps for a while. The P is empty. woken: by somebody's call. *asked: some P was asked for work. *refused: at
- * the last look there was some, but its owner was in the runtime. */
-static G *search(M *m, P *p, int64_t now, bool woken, bool *asked, bool *refused)
-{
-	int n = load_relaxed(&sched.procs);
-	int64_t end = now + max_i64(gmp__debug.spin ? gmp__debug.spinus * 1000 : 0, STANDS_NS), before = now;
+/* By m for its P, which is empty, in passes over the other Ps. */
+typedef struct Search {
+	M *m;
+	P *p;
+	int64_t before, now, end; /* of the last pass and this one; the first one after end is the last */
+	bool woken;    /* by somebody's call */
+	bool first, last;
+	bool choosy;   /* takes from who has most; else from whoever comes first: few are left where somebody computes for long */
+	bool asked;    /* some P was asked for work */
+	bool refused;  /* in this pass there was some, but its owner was in the runtime */
+	P *awaited;    /* who was asked last */
 	uint64_t seen[MAXPROCS]; /* ticks of each P at the last pass */
 	int64_t since[MAXPROCS]; /* when that was first seen */
-	bool choosy = rnd(p) % 4 != 0; /* else whoever comes first: few are left where somebody computes for long */
-	P *awaited = NULL;
-	int pauses = 20;   /* between passes: each look takes the line from the owner that is about to write it */
-	for (bool first = true;; first = false) {
-		int start = (int)(rnd(p) % (uint32_t)n);
-		bool last = !first && now >= end; /* two looks at least: who stands, is seen by the second */
-		*refused = false;
-		P *victim = NULL; /* who has most */
-		Loot want = {0, 0, false, 0};
-		bool force = false;
-		for (int i = 0; i < n; i++) {
-			int at = (start + i) % n;
-			P *v = sched.allp[at];
-			if (v == p)
-				continue;
-			int64_t until = 0;
-			if (load_acquire(&v->timers.minwhen) <= now && (until = gmp__gather_until(now)) <= now &&
-			        !intrudes(m) /* RQ-3: it would wait; they were looked at just now, and will be again */ && gmp__runtimers(m, v, now)) {
-				if (until)
-					store_relaxed(&sched.gathered, now);
-				G *gp = picknext(p);
-				if (gp)
-					return gp;
-			}
-			if (receive(p, v, now))
-				return picknext(p);
-			if (!gmp__debug.steal)
-				continue;
-			uint64_t tick = work_ticks(v), ticks = first ? 0 : tick - seen[at];
-			bool called = woken && tick == load_relaxed(&v->calledat); /* it has stood for as long as a wake-up takes */
-			if (first || ticks)
-				since[at] = called ? now - STANDS_NS : now;
-			seen[at] = tick;
-			bool stands = now - since[at] >= STANDS_NS;
-			Loot l = loot(p, v, ticks, first ? 0 : now - before, stands, last || called, now);
-			if (l.of == 0)
-				continue;
-			/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us. */
-			bool polite = gmp__debug.request && !stands && now + REQUEST_NS < end;
-			if (polite && load_relaxed(&v->stealreq)) /* somebody's, or this one's */
-				continue;
-			if (!polite && (last || !choosy)) {
-				G *gp = take(m, p, v, l, now, *asked, refused);
-				if (gp)
-					return gp;
-				continue;
-			}
-			if (l.of > want.of) {
-				victim = v;
-				want = l;
-				force = !polite;
-			}
-		}
-		if (victim && force) {
-			G *gp = take(m, p, victim, want, now, *asked, refused);
-			if (gp)
-				return gp;
-			choosy = false; /* it may lack a CPU */
-		} else if (victim && ask(p, victim)) { /* one a pass: an answer is half of a queue */
-			*asked = true;
-			awaited = victim;
-		}
-		G *gp = gmp__globrunqget(p, GLOBRUNQ_BATCH);
+} Search;
+
+/* What v, allp[at], is worth in this pass. *stands: it is not about to come by and answer. */
+static Loot appraise(Search *s, P *v, int at, bool *stands)
+{
+	uint64_t tick = work_ticks(v), ticks = s->first ? 0 : tick - s->seen[at];
+	bool called = s->woken && tick == load_relaxed(&v->calledat); /* it has stood for as long as a wake-up takes */
+	if (s->first || ticks)
+		s->since[at] = called ? s->now - STANDS_NS : s->now;
+	s->seen[at] = tick;
+	*stands = s->now - s->since[at] >= STANDS_NS;
+	return loot(s->p, v, ticks, s->first ? 0 : s->now - s->before, *stands, s->last || called, s->now);
+}
+
+/* By force, but not half by force, and half of the rest as an answer. */
+static G *take(Search *s, P *v, Loot want)
+{
+	return s->asked && take_back(s->p, v, s->now) ? picknext(s->p) : steal_from(s->m, s->p, v, want, &s->refused);
+}
+
+/* What v's timers that are due make runnable. */
+static G *take_due(Search *s, P *v)
+{
+	int64_t until = 0;
+	if (load_acquire(&v->timers.minwhen) > s->now || (until = gmp__gather_until(s->now)) > s->now)
+		return NULL;
+	if (intrudes(s->m)) /* RQ-3: it would wait; they were looked at just now, and will be again */
+		return NULL;
+	if (!gmp__runtimers(s->m, v, s->now))
+		return NULL;
+	if (until)
+		store_relaxed(&sched.gathered, s->now);
+	return picknext(s->p);
+}
+
+/* One look at every other P. */
+static G *pass(Search *s)
+{
+	int n = load_relaxed(&sched.procs), start = (int)(rnd(s->p) % (uint32_t)n);
+	P *richest = NULL;
+	Loot most = {0, 0, false, 0};
+	bool force = false;
+	s->refused = false;
+	for (int i = 0; i < n; i++) {
+		int at = (start + i) % n;
+		P *v = sched.allp[at];
+		if (v == s->p)
+			continue;
+		G *gp = take_due(s, v);
 		if (gp)
 			return gp;
-		if (last || load_relaxed(&sched.done) || (load_relaxed(&m->revoke) & (uint32_t)RV_REVOKE))
+		if (receive(s->p, v, s->now))
+			return picknext(s->p);
+		if (!gmp__debug.steal)
+			continue;
+		bool stands;
+		Loot l = appraise(s, v, at, &stands);
+		if (l.of == 0)
+			continue;
+		/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us. */
+		bool polite = gmp__debug.request && !stands && s->now + REQUEST_NS < s->end;
+		if (polite && load_relaxed(&v->stealreq)) /* somebody's, or this one's */
+			continue;
+		if (!polite && (s->last || !s->choosy)) {
+			if ((gp = take(s, v, l)))
+				return gp;
+		} else if (l.of > most.of) {
+			richest = v;
+			most = l;
+			force = !polite;
+		}
+	}
+	if (richest && force) {
+		s->choosy = false; /* should it be in vain: it may lack a CPU */
+		return take(s, richest, most);
+	}
+	if (richest && ask(s->p, richest)) { /* one a pass: an answer is half of a queue */
+		s->asked = true;
+		s->awaited = richest;
+	}
+	return NULL;
+}
+
+static G *search(Search *s)
+{
+	int pauses = 20; /* between passes: each look takes the line from the owner that is about to write it */
+	s->first = true;
+	for (;;) {
+		s->last = !s->first && s->now >= s->end; /* two looks at least: who stands, is seen by the second */
+		G *gp = pass(s);
+		if (gp || (gp = gmp__globrunqget(s->p, GLOBRUNQ_BATCH)))
+			return gp;
+		if (s->last || load_relaxed(&sched.done) || (load_relaxed(&s->m->revoke) & (uint32_t)RV_REVOKE))
 			return NULL;
-		for (int k = 0; k < pauses && !(awaited && answered(p, awaited)); k++)
+		for (int k = 0; k < pauses && !(s->awaited && answered(s->p, s->awaited)); k++)
 			cpu_pause();
 		if (pauses < 160)
 			pauses *= 2;
-		before = now;
-		now = gmp__look_at_clock(p);
+		s->first = false;
+		s->before = s->now;
+		s->now = gmp__look_at_clock(s->p);
 	}
 }
 
 /* The P is empty. *how: what came of it, if it found nothing. */
 G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how)
 {
-	bool woken = m->spinning, asked = false, refused = false;
 	*how = SEARCH_NONE;
 	judge_theft(p, now);
-	if (!m->spinning) {
+	bool woken = m->spinning;
+	if (!woken) {
 		/* At most half of the busy Ps search: more would only get into each other's way. */
 		uint32_t busy = (uint32_t)load_relaxed(&sched.procs) - load_relaxed(&sched.npidle);
 		if (2 * load_relaxed(&sched.nmspinning) >= busy || (busy <= 1 && load_relaxed(&sched.nforeign) == 0)) /* WK-6 */
 			return NULL;
 		gmp__spin_begin(m);
 	}
-	G *gp = search(m, p, now, woken, &asked, &refused);
-	if (asked && withdraw(p, now) && !gp)
+	Search s; /* most of it is written before it is read */
+	s.m = m;
+	s.p = p;
+	s.before = s.now = now;
+	s.end = now + max_i64(gmp__debug.spin ? gmp__debug.spinus * 1000 : 0, STANDS_NS);
+	s.woken = woken;
+	s.choosy = rnd(p) % 4 != 0;
+	s.asked = s.refused = false;
+	s.awaited = NULL;
+	G *gp = search(&s);
+	if (s.asked && withdraw(p, now) && !gp)
 		gp = picknext(p);
-	*how = refused ? SEARCH_REFUSED : SEARCH_VAIN;
+	*how = s.refused ? SEARCH_REFUSED : SEARCH_VAIN;
 	return gp;
 }
 
