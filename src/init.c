@@ -174,6 +174,7 @@ static int setup(const gmp_config *cfg, bool embedded)
 		e = gmp__fault_init();
 	if (e == 0) {
 		gmp__solo_init();
+		gmp__regroup_init();
 		store_relaxed(&cancelled_all, false);
 		store_release(&sched.state, ST_UP);
 	}

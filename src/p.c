@@ -340,6 +340,9 @@ static void p_begin(P *p)
 	store_relaxed(&p->quiet, 0u);
 	store_relaxed(&p->quietfor, (int64_t)0);
 	p->stolen = 0;
+	store_relaxed(&p->stolenfrom, (P *)NULL);
+	store_relaxed(&p->windowat, (int64_t)0);
+	store_relaxed(&p->togetheruntil, (int64_t)0);
 	store_relaxed(&p->calledat, UINT64_MAX);
 	p->batchat = p->batchtook = p->lookedat = p->aloneat = 0;
 	p->stealpause = p->stealafter = p->lockpause = p->lockafter = 0;

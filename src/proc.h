@@ -66,8 +66,8 @@ static alwaysinline bool intrudes(const M *m)
 /* Object locks. Where one P does all the work, being in the runtime is lock enough (SOLO-1). */
 static alwaysinline void olock(uint8_t *b)
 {
-	if (!load_relaxed(&sched.solo))
-		lockbyte(b);
+	if (!load_relaxed(&sched.solo) && unlikely(test_and_set_acquire(b)))
+		gmp__olock_slow(b);
 }
 static alwaysinline bool otrylock(uint8_t *b) { return load_relaxed(&sched.solo) || likely(!test_and_set_acquire(b)); }
 static alwaysinline void ounlock(uint8_t *b) { unlockbyte(b); }

@@ -210,7 +210,7 @@ struct P {
 	uint32_t stolen;   /* Gs of the last theft, not judged yet: judge_theft() */
 	int64_t stolenat;
 	uint64_t stolenended; /* nended then */
-	P *stolenfrom;
+	P *stolenfrom;     /* read by anyone */
 	int64_t stealpause, stealafter; /* no thefts from busy Ps before stealafter */
 	uint64_t nextid, idend, idbatch;
 	int64_t now;       /* clock at the last visit to g0; read by anyone */
@@ -228,12 +228,17 @@ struct P {
 	StackCache stacks;
 	G *gfree[GFREE_LOCAL + 1]; /* Gidle Gs, the last one that ended at the end (GD-4) */
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
+	uint64_t rate, windowticks; /* work_ticks a ms in the last window; when that ended (RG-1) */
+	int64_t windowat; /* when that was, 0: it slept since. This and rate are read by anyone */
+	uint64_t ncontended, contendedseen; /* object locks that were taken; by then */
+	bool windowalone; /* all other Ps have been idle since */
 
 	/* Hints that thieves write, too. */
 	_Alignas(CACHELINE) uint32_t quiet; /* WK-4: HINT_IDLE while wake-ups are left out, else 0 */
 	int64_t quietuntil, quietfor; /* until when; for how long that was, 0: they were not vain of late */
 	uint64_t calledat; /* its work_ticks when somebody was last woken for it */
 	int64_t lockpause, lockafter; /* of this P's runnext: not to be stolen before lockafter */
+	int64_t togetheruntil; /* RG-2: nobody is to steal here before that */
 	bool lockparked;   /* a G has parked for a mutex here since the last theft */
 
 	_Alignas(CACHELINE) Lock lock; /* foreigners that want this P (PO-2) */
@@ -361,6 +366,10 @@ struct Sched {
 	uint8_t deadlocked;
 	uint8_t threadwarned;
 	int64_t solowait, solonext, solobegan; /* SOLO-6 */
+	uint64_t alonerate; /* RG-1, and when that was: */
+	int64_t alonewhen, triedat;
+	int64_t spreadpays, apart; /* RG-2 */
+	uint32_t npays;
 	uint64_t nspawned, nended; /* by threads without a P, and of Ps that are no more */
 
 	_Alignas(FALSE_SHARING) uint32_t nmspinning;
@@ -521,6 +530,11 @@ G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how);
 void gmp__steal_vain(P *p);
 void gmp__serve_request(P *p);
 bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt, int64_t now);
+
+/* regroup.c */
+void gmp__regroup_init(void);
+void gmp__olock_slow(uint8_t *b);
+void gmp__regroup(M *m, P *p, int64_t now);
 
 /* timer.c: event source, never calls the scheduler */
 int gmp__timer_add(P *p, Timer *t);          /* 0 or -ENOMEM */

@@ -393,6 +393,7 @@ static bool idle(M *m)
 				return true;
 			}
 			p->batchat = p->aloneat = 0;
+			store_relaxed(&p->windowat, (int64_t)0);
 			gmp__releasep(m);
 			gmp__pidleput(p);
 			unlock(&sched.lock);
@@ -529,6 +530,8 @@ static G *findrunnable(M *m)
 			int64_t old = NETPOLL_BUSY_NS;
 			if (p->runq.n >= LONG_QUEUE) /* how long what is found would wait, by the pace of the last round */
 				old = min_i64(max_i64(old, min_i64(now - p->tickedat, 2 * NETPOLL_LONG_NS) * p->runq.n / sched.ticksinit), NETPOLL_LONG_NS);
+			if (load_relaxed(&sched.multi))
+				gmp__regroup(m, p, now);
 			p->tickedat = now;
 			if (!load_relaxed(&sched.solo))
 				gmp__solo_look(m, p, now);

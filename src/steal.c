@@ -98,7 +98,7 @@ static void stole(P *p, P *victim, uint32_t n, int64_t now)
 	store_relaxed(&victim->lockparked, false);
 	p->stolenat = now;
 	p->stolenended = p->nended;
-	p->stolenfrom = victim;
+	store_relaxed(&p->stolenfrom, victim);
 }
 
 static bool answered(const P *p, const P *victim)
@@ -194,10 +194,11 @@ static void judge_theft(P *p, int64_t now)
 		p->stealafter = now + p->stealpause;
 	} else {
 		p->stealpause = 0;
-		store_relaxed(&p->stolenfrom->quietfor, (int64_t)0);
-		store_relaxed(&p->stolenfrom->quiet, 0u);
+		P *from = load_relaxed(&p->stolenfrom);
+		store_relaxed(&from->quietfor, (int64_t)0);
+		store_relaxed(&from->quiet, 0u);
 	}
-	judge_lock(p, p->stolenfrom, now);
+	judge_lock(p, load_relaxed(&p->stolenfrom), now);
 	p->stolen = 0;
 }
 
@@ -227,10 +228,11 @@ static Loot loot(const P *p, const P *v, uint64_t ticks, int64_t dt, bool stands
 	Loot l = {0, 0, false, 0};
 	uint32_t fresh = load_relaxed(&v->fresh.n), runq = load_relaxed(&v->runq.n);
 	uint32_t most = p->stealpause && !stands ? STEAL_PROBE : STEAL_MAX;
-	bool may = stands || now >= p->stealafter;
+	int64_t together = load_relaxed(&v->togetheruntil);
+	bool may = stands || now >= max_i64(p->stealafter, together);
 	if (stands ? fresh > 0 : may && fresh > 1)
 		l.fresh = most;
-	if (stands || (may && runq > 1) || (dt && long_wait(runq, ticks, dt)))
+	if (stands || (may && runq > 1) || (dt && now >= together && long_wait(runq, ticks, dt)))
 		l.runq = most;
 	l.runnext = last && stands && fresh + runq == 0 && load_relaxed(&v->runnext) && now >= load_relaxed(&v->lockafter);
 	if (fresh == 0)
@@ -266,7 +268,7 @@ static Loot appraise(Search *s, P *v, int at, bool *stands)
 	if (s->first || ticks)
 		s->since[at] = called ? s->now - STANDS_NS : s->now;
 	s->seen[at] = tick;
-	*stands = s->now - s->since[at] >= STANDS_NS;
+	*stands = called || (s->now - s->since[at] >= STANDS_NS && s->now >= load_relaxed(&v->togetheruntil)); /* RG-2 */
 	return loot(s->p, v, ticks, s->first ? 0 : s->now - s->before, *stands, s->last || called, s->now);
 }
 
