@@ -19,7 +19,7 @@
 	X(steal, 1, "0: no stealing") \
 	X(request, 1, "0: steal by force at once, without asking first") \
 	X(judge, 1, "0: thefts that did not pay are not remembered") \
-	X(regroup, 110, "Ps that find object locks taken go on if together they switch so many per cent of what one did alone; 0: always") \
+	X(regroup, 110, "0: Ps that find object locks taken just go on; else if they switch so many per cent of what one did alone") \
 	X(spin, 1, "0: an M that finds nothing parks after 4 us, in the network poller at once") \
 	X(spinus, 20, "longest search for work before an M parks, microseconds") \
 	X(solo, 1, "0: object locks are taken also while one P does all the work") \

@@ -294,6 +294,7 @@ void gmp__pidleput(P *p)
 {
 	if (!p_empty(p))
 		gmp__throw("pidleput: p%d has work", p->id);
+	store_relaxed(&p->windowat, (int64_t)0);
 	store_release(&sched.ntransit, sched.ntransit - 1);
 	if (p->id >= sched.procs) { /* procresize has shrunk: this P is no more, its timers are still served */
 		store_relaxed(&p->status, (uint32_t)Pdead);

@@ -21,7 +21,10 @@ static const int64_t KNOWN_NS = 200 * 1000 * 1000, TRY_NS = 50 * 1000 * 1000; /*
 static const int64_t PAYS_NS = 100 * 1000 * 1000;  /* RG-2 */
 static const int64_t APART_MIN_NS = 1000 * 1000, APART_MAX_NS = 16 * 1000 * 1000;
 static const int64_t PATIENCE_NS = 3 * 1000;
-enum { PAYS_ENOUGH = 4 }; /* times in a row */
+enum {
+	PAYS_ENOUGH = 4, /* times in a row */
+	RATE_MIN = 60,   /* who switches less often in a ms does much in between */
+};
 
 /* A run begins. */
 void gmp__regroup_init(void)
@@ -58,7 +61,8 @@ static uint64_t rate_of(const P *v, int64_t now)
 	int64_t at = load_relaxed(&v->windowat), dt = now - at;
 	if (!load_relaxed(&v->m) || at == 0)
 		return 0;
-	return dt < WINDOW_NS / 2 ? load_relaxed(&v->rate) : per_ms(work_ticks(v) - load_relaxed(&v->windowticks), dt);
+	int64_t n = (int64_t)(work_ticks(v) - load_relaxed(&v->windowticks));
+	return dt < WINDOW_NS / 2 || n < 0 ? load_relaxed(&v->rate) : per_ms((uint64_t)n, dt);
 }
 
 static bool pays(int64_t now)
@@ -69,11 +73,11 @@ static bool pays(int64_t now)
 	return sum * 100 >= load_relaxed(&sched.alonerate) * (uint64_t)gmp__debug.regroup;
 }
 
-/* RG-3. NULL: p stays where it is. */
-static P *whom(const P *p)
+/* RG-3; not one that computes: what came there would wait. NULL: p stays where it is. */
+static P *whom(const P *p, int64_t now)
 {
 	P *v = load_relaxed(&p->stolenfrom);
-	if (!v || v == p || v->id >= load_relaxed(&sched.procs) || !load_acquire(&v->m))
+	if (!v || v == p || v->id >= load_relaxed(&sched.procs) || rate_of(v, now) == 0)
 		return NULL;
 	return load_relaxed(&v->stolenfrom) == p && v->id > p->id ? NULL : v;
 }
@@ -108,18 +112,16 @@ static void judge(M *m, P *p, int64_t now)
 		}
 		return;
 	}
-	P *v = whom(p);
+	P *v = whom(p, now);
 	if (!v || !hand_over(m, p, v))
 		return;
-	int64_t apart = min_i64(max_i64(2 * load_relaxed(&sched.apart), APART_MIN_NS), APART_MAX_NS);
+	int64_t apart = told ? min_i64(max_i64(2 * load_relaxed(&sched.apart), APART_MIN_NS), APART_MAX_NS) : APART_MIN_NS;
 	store_relaxed(&sched.apart, apart);
 	store_relaxed(&sched.npays, 0u);
 	if (!told && tried >= TRY_NS)
 		store_relaxed(&sched.triedat, now);
 	store_relaxed(&v->togetheruntil, now + apart);
-	store_relaxed(&v->quietuntil, now + apart); /* WK-4 */
-	store_relaxed(&v->quietfor, apart);
-	store_relaxed(&v->quiet, (uint32_t)HINT_IDLE);
+	gmp__quiet_for(v, now, apart);
 	store_relaxed(&p->togetheruntil, now + apart);
 	p->stolen = 0;
 }
@@ -142,6 +144,6 @@ void gmp__regroup(M *m, P *p, int64_t now)
 	p->contendedseen = p->ncontended;
 	p->windowalone = alone();
 	store_relaxed(&p->windowat, now);
-	if (whole && (int64_t)contended * CONTENDED_NS > dt && gmp__debug.regroup > 0)
+	if (p->rate >= RATE_MIN && (int64_t)contended * CONTENDED_NS > dt && gmp__debug.regroup > 0)
 		judge(m, p, now);
 }

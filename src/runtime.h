@@ -235,7 +235,8 @@ struct P {
 
 	/* Hints that thieves write, too. */
 	_Alignas(CACHELINE) uint32_t quiet; /* WK-4: HINT_IDLE while wake-ups are left out, else 0 */
-	int64_t quietuntil, quietfor; /* until when; for how long that was, 0: they were not vain of late */
+	int64_t quietsince, quietuntil;
+	int64_t quietfor; /* for how long after the last vain one, 0: they were not vain of late */
 	uint64_t calledat; /* its work_ticks when somebody was last woken for it */
 	int64_t lockpause, lockafter; /* of this P's runnext: not to be stolen before lockafter */
 	int64_t togetheruntil; /* RG-2: nobody is to steal here before that */
@@ -528,6 +529,7 @@ void gmp__end_run(void);                     /* sched.lock held: every M leaves 
 enum { SEARCH_NONE, SEARCH_VAIN, SEARCH_REFUSED }; /* none; nothing was there; something was, but its owner was in the runtime */
 G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how);
 void gmp__steal_vain(P *p);
+void gmp__quiet_for(P *p, int64_t now, int64_t ns);
 void gmp__serve_request(P *p);
 bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt, int64_t now);
 

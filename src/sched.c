@@ -393,7 +393,6 @@ static bool idle(M *m)
 				return true;
 			}
 			p->batchat = p->aloneat = 0;
-			store_relaxed(&p->windowat, (int64_t)0);
 			gmp__releasep(m);
 			gmp__pidleput(p);
 			unlock(&sched.lock);

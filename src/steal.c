@@ -19,6 +19,7 @@
 enum { STEAL_MAX = 128, STEAL_PROBE = 16, QUIET_GROWTH = 8 };
 static const int64_t PATIENCE_NS = 3 * 1000;      /* for an owner that is in the runtime just now */
 static const int64_t REQUEST_NS = 5 * 1000;       /* a thief who searches no longer than that does not ask */
+static const int64_t ANSWER_NS = 5 * 1000;        /* who was asked stands only after that */
 static const int64_t STANDS_NS = 4 * 1000;        /* one that just does not switch at each look does not stand */
 static const int64_t STEAL_COST_NS = 5 * 1000;    /* a theft; Gs that their P reaches sooner are left to it */
 static const int64_t MOVE_COST_NS = 500;          /* cache misses of a G that changes P */
@@ -215,10 +216,8 @@ bool gmp__worth_waking(const P *p, uint64_t ticks, int64_t dt, int64_t now)
 	if (!n || !long_wait(n, ticks, dt))
 		return false;
 	bool light = dt < LIGHT_NS * (int64_t)ticks;
-	int64_t until = load_relaxed(&p->quietuntil);
-	if (!light)
-		until += min_i64(QUIET_HEAVY_NS - load_relaxed(&p->quietfor), 0);
-	return load_relaxed(&p->quiet) == 0 || now >= until;
+	return load_relaxed(&p->quiet) == 0 || now >= load_relaxed(&p->quietuntil) ||
+	       (!light && now - load_relaxed(&p->quietsince) >= QUIET_HEAVY_NS);
 }
 
 /* What of v is worth the theft. ticks: dispatches and spawns of its M during the last dt ns; dt 0: not known. stands: none for
@@ -255,7 +254,8 @@ typedef struct Search {
 	bool choosy;   /* takes from who has most; else from whoever comes first: few are left where somebody computes for long */
 	bool asked;    /* some P was asked for work */
 	bool refused;  /* in this pass there was some, but its owner was in the runtime */
-	P *awaited;    /* who was asked last */
+	P *awaited;    /* who was asked last, and when */
+	int64_t askedat;
 	uint64_t seen[MAXPROCS]; /* ticks of each P at the last pass */
 	int64_t since[MAXPROCS]; /* when that was first seen */
 } Search;
@@ -318,7 +318,8 @@ static G *pass(Search *s)
 		if (l.of == 0)
 			continue;
 		/* Who schedules answers soon, and for next to nothing: to be stopped costs it and the thief a barrier's 15 us. */
-		bool polite = gmp__debug.request && !stands && s->now + REQUEST_NS < s->end;
+		bool answers = !stands || (v == s->awaited && s->now - s->askedat < ANSWER_NS);
+		bool polite = gmp__debug.request && answers && s->now + REQUEST_NS < s->end;
 		if (polite && load_relaxed(&v->stealreq)) /* somebody's, or this one's */
 			continue;
 		if (!polite && (s->last || !s->choosy)) {
@@ -337,6 +338,7 @@ static G *pass(Search *s)
 	if (richest && ask(s->p, richest)) { /* one a pass: an answer is half of a queue */
 		s->asked = true;
 		s->awaited = richest;
+		s->askedat = s->now;
 	}
 	return NULL;
 }
@@ -391,17 +393,24 @@ G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how)
 	return gp;
 }
 
-/* WK-4: p's search was in vain. */
+/* WK-4: no wake-ups for what is queued at p, from now for ns. */
+void gmp__quiet_for(P *p, int64_t now, int64_t ns)
+{
+	store_relaxed(&p->quietsince, now);
+	store_relaxed(&p->quietuntil, now + ns);
+	store_relaxed(&p->quiet, (uint32_t)HINT_IDLE);
+}
+
+/* WK-4: p's search was in vain. Not if nobody was called, nor for those who are to be left alone (RG-2). */
 void gmp__steal_vain(P *p)
 {
 	int n = load_relaxed(&sched.procs);
 	for (int i = 0; i < n; i++) {
 		P *w = sched.allp[i];
-		if (w == p)
+		if (w == p || load_relaxed(&w->quiet) || p->now < load_relaxed(&w->togetheruntil))
 			continue;
 		int64_t ns = min_i64(max_i64(load_relaxed(&w->quietfor) * QUIET_GROWTH, QUIET_MIN_NS), QUIET_MAX_NS);
 		store_relaxed(&w->quietfor, ns);
-		store_relaxed(&w->quietuntil, p->now + ns);
-		store_relaxed(&w->quiet, (uint32_t)HINT_IDLE);
+		gmp__quiet_for(w, p->now, ns);
 	}
 }

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 enum { QUEUED = 10, CONTENDED = 1000 };
+#define MANY 1000000000u /* in how long a window ever */
 
 static atomic_int over, ran;
 static atomic_uintptr_t there; /* thread of the other P */
@@ -36,10 +37,11 @@ static void runs(void *thread)
 
 /* What the Ps have seen. */
 struct scene {
-	uint64_t contended, rate, alonerate; /* locks taken in the last ms; switches a ms, of one alone */
-	int64_t known;   /* how long ago that was */
+	uint64_t contended, rate, alonerate; /* locks taken, switches in the last window; switches a ms of one alone */
+	int64_t known;   /* how long ago that was; 0: not yet, however late this test is */
 	int64_t tried;   /* how long ago somebody gave way to learn that; 0: never */
 	bool both;       /* they stole from each other */
+	bool computes;   /* the other P does not switch */
 	bool held;       /* somebody else has stopped the other P */
 	bool neither;
 	uint32_t paid;   /* times in a row before */
@@ -74,11 +76,14 @@ static void plays(void *arg)
 	p->windowticks = work_ticks(p) - s->rate;
 	p->contendedseen = p->ncontended - s->contended;
 	store_relaxed(&sched.alonerate, s->alonerate);
-	store_relaxed(&sched.alonewhen, now - s->known);
+	store_relaxed(&sched.alonewhen, s->known ? now - s->known : now + 100 * GMP_SEC);
 	store_relaxed(&sched.triedat, s->tried ? now - s->tried : 0);
 	store_relaxed(&sched.npays, s->paid);
 	if (s->held)
 		check(trylock(&other->lock));
+	store_relaxed(&other->rate, s->computes ? 0 : 1);
+	store_relaxed(&other->windowticks, work_ticks(other) - (s->computes ? 0 : MANY));
+	store_relaxed(&other->windowat, now);
 	p->ticks = 1;
 	leave(m);
 	gmp_yield(); /* a look round, at the end of a window */
@@ -103,53 +108,64 @@ static void play(struct scene s)
 static void who_has_stolen_gives_way(void **state)
 {
 	(void)state;
-	play((struct scene){.contended = CONTENDED, .gives_way = true});
-	play((struct scene){.contended = CONTENDED, .rate = 100, .alonerate = 1000000, .gives_way = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .gives_way = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .alonerate = (uint64_t)MANY * 1000, .gives_way = true});
 }
 
 static void where_it_pays_nobody_does(void **state)
 {
 	(void)state;
-	play((struct scene){.contended = CONTENDED, .rate = 1000000, .alonerate = 10, .pays = true});
-	play((struct scene){.contended = CONTENDED, .rate = 1000000, .alonerate = 10, .paid = 3, .pays = true, .rests = true});
-	play((struct scene){.contended = CONTENDED, .rate = 100, .alonerate = 1000000, .paid = 3, .gives_way = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .alonerate = 10, .pays = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .alonerate = 10, .paid = 3, .pays = true, .rests = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .alonerate = (uint64_t)MANY * 1000, .paid = 3, .gives_way = true});
 }
 
 static void what_is_long_ago_counts_no_more(void **state)
 {
 	(void)state;
-	play((struct scene){.contended = CONTENDED, .rate = 1000000, .alonerate = 10, .known = 10 * GMP_SEC, .gives_way = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .alonerate = 10, .known = 10 * GMP_SEC, .gives_way = true});
 }
 
-static void what_could_not_be_learnt_is_left_alone(void **state)
+static void what_is_not_known_is_tried_again(void **state)
 {
 	(void)state;
-	play((struct scene){.contended = CONTENDED, .tried = 20 * GMP_MSEC});
-	play((struct scene){.contended = CONTENDED, .tried = GMP_SEC, .gives_way = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .tried = GMP_SEC, .gives_way = true});
+}
+
+static void who_switches_seldom_does_not(void **state)
+{
+	(void)state;
+	play((struct scene){.contended = CONTENDED, .rate = 10});
 }
 
 static void without_contention_nobody_does(void **state)
 {
 	(void)state;
-	play((struct scene){.rate = 100, .alonerate = 1000000});
+	play((struct scene){.rate = MANY, .alonerate = (uint64_t)MANY * 1000});
 }
 
 static void one_of_two_stays(void **state)
 {
 	(void)state;
-	play((struct scene){.contended = CONTENDED, .both = true, .gives_way = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .both = true, .gives_way = true});
 }
 
 static void who_stole_nothing_stays(void **state)
 {
 	(void)state;
-	play((struct scene){.contended = CONTENDED, .neither = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .neither = true});
+}
+
+static void who_computes_gets_nothing(void **state)
+{
+	(void)state;
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .computes = true});
 }
 
 static void a_refusal_leaves_all_as_it_was(void **state)
 {
 	(void)state;
-	play((struct scene){.contended = CONTENDED, .held = true});
+	play((struct scene){.contended = CONTENDED, .rate = MANY, .held = true});
 }
 
 int main(void)
@@ -158,10 +174,12 @@ int main(void)
 		cmocka_unit_test(who_has_stolen_gives_way),
 		cmocka_unit_test(where_it_pays_nobody_does),
 		cmocka_unit_test(what_is_long_ago_counts_no_more),
-		cmocka_unit_test(what_could_not_be_learnt_is_left_alone),
+		cmocka_unit_test(what_is_not_known_is_tried_again),
+		cmocka_unit_test(who_switches_seldom_does_not),
 		cmocka_unit_test(without_contention_nobody_does),
 		cmocka_unit_test(one_of_two_stays),
 		cmocka_unit_test(who_stole_nothing_stays),
+		cmocka_unit_test(who_computes_gets_nothing),
 		cmocka_unit_test(a_refusal_leaves_all_as_it_was),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
