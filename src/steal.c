@@ -380,7 +380,7 @@ G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how)
 	Search s; /* most of it is written before it is read */
 	s.m = m;
 	s.p = p;
-	s.before = s.now = now;
+	s.before = s.now = s.askedat = now;
 	s.end = now + max_i64(gmp__debug.spin ? gmp__debug.spinus * 1000 : 0, STANDS_NS);
 	s.woken = woken;
 	s.choosy = rnd(p) % 4 != 0;
