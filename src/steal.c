@@ -354,7 +354,7 @@ static G *search(Search *s)
 			return gp;
 		if (s->last || load_relaxed(&sched.done) || (load_relaxed(&s->m->revoke) & (uint32_t)RV_REVOKE))
 			return NULL;
-		for (int k = 0; k < pauses && !(s->awaited && answered(s->p, s->awaited)); k++)
+		for (int k = 0; k < pauses && !(s->asked && answered(s->p, s->awaited)); k++)
 			cpu_pause();
 		if (pauses < 160)
 			pauses *= 2;
@@ -385,7 +385,7 @@ G *gmp__steal_work(M *m, P *p, int64_t now, uint8_t *how)
 	s.woken = woken;
 	s.choosy = rnd(p) % 4 != 0;
 	s.asked = s.refused = false;
-	s.awaited = NULL;
+	s.awaited = p; /* nobody */
 	G *gp = search(&s);
 	if (s.asked && withdraw(p, now) && !gp)
 		gp = picknext(p);
