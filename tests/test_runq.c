@@ -60,6 +60,22 @@ static unsigned until_all_have_begun(void)
 	return atomic_load(&switches) - at;
 }
 
+/* With what the test is about switched on, whatever GMP_DEBUG says. */
+static void run_with(const char *more, gmp_fn *fn)
+{
+	const char *was = getenv("GMP_DEBUG");
+	char now[300], before[200] = "";
+	if (was)
+		snprintf(before, sizeof before, "%s", was);
+	snprintf(now, sizeof now, "%s%s%s", before, was ? "," : "", more);
+	setenv("GMP_DEBUG", now, 1);
+	run_alone(fn, NULL);
+	if (was)
+		setenv("GMP_DEBUG", before, 1);
+	else
+		unsetenv("GMP_DEBUG");
+}
+
 /* FQ-2: the first ones of a server's new connections do not wait for a time slice each. */
 static void fresh_main(void *arg)
 {
@@ -72,7 +88,7 @@ static void fresh_main(void *arg)
 	busy_end(&wg);
 	check(n < 20 * NEW);
 }
-static void fresh_ones_get_their_share(void **state) { (void)state, run_alone(fresh_main, NULL); }
+static void fresh_ones_get_their_share(void **state) { (void)state, run_with("tick=61", fresh_main); }
 
 static void *foreign_spawner(void *arg)
 {
@@ -95,7 +111,7 @@ static void global_main(void *arg)
 	busy_end(&wg);
 	check(n < 20 * NEW);
 }
-static void the_global_queue_gets_its_share(void **state) { (void)state, run_alone(global_main, NULL); }
+static void the_global_queue_gets_its_share(void **state) { (void)state, run_with("tick=61", global_main); }
 
 enum { NODES = 400, LEAVES = 5 };
 static atomic_uint nodes, most_nodes;
@@ -126,22 +142,8 @@ static void wide_main(void *arg)
 	check_int(gmp_waitgroup_wait(&wg), 0);
 	check(atomic_load(&most_nodes) <= 20);
 }
-static void wide_trees_are_depth_first(void **state)
-{
-	(void)state;
-	const char *was = getenv("GMP_DEBUG");
-	char now[300], before[200] = "";
-	if (was)
-		snprintf(before, sizeof before, "%s", was);
-	/* The slice is what FQ-1 goes by, and so how fast the machine is. */
-	snprintf(now, sizeof now, "%s%srunahead=50,slice=100000000", before, was ? "," : "");
-	setenv("GMP_DEBUG", now, 1);
-	run_alone(wide_main, NULL);
-	if (was)
-		setenv("GMP_DEBUG", before, 1);
-	else
-		unsetenv("GMP_DEBUG");
-}
+/* The slice is what FQ-1 goes by, and so how fast the machine is. */
+static void wide_trees_are_depth_first(void **state) { (void)state, run_with("runahead=50,slice=100000000", wide_main); }
 
 int main(void)
 {
