@@ -228,10 +228,12 @@ struct P {
 	StackCache stacks;
 	G *gfree[GFREE_LOCAL + 1]; /* Gidle Gs, the last one that ended at the end (GD-4) */
 	uint64_t nspawned, nended, nparks, nreadies, nsteals; /* one writer, racy readers */
-	uint64_t rate, windowticks; /* work_ticks a ms in the last window; when that ended (RG-1) */
-	int64_t windowat; /* when that was, 0: it slept since. This and rate are read by anyone */
-	uint64_t ncontended, contendedseen; /* object locks that were taken; by then */
-	bool windowalone; /* all other Ps have been idle since */
+	/* RG-1, regroup.c. The first three are read by anyone. */
+	uint64_t rate;     /* work_ticks a ms in the last window */
+	uint64_t windowticks; /* work_ticks when that ended */
+	int64_t windowat;  /* when it did; 0: the P was idle since */
+	uint64_t ncontended, contendedseen; /* object locks found taken; at the end of the window */
+	bool windowalone;  /* all other Ps have been idle since then */
 
 	/* Hints that thieves write, too. */
 	_Alignas(CACHELINE) uint32_t quiet; /* WK-4: HINT_IDLE while wake-ups are left out, else 0 */
@@ -366,11 +368,7 @@ struct Sched {
 	uint8_t done;      /* every M leaves */
 	uint8_t deadlocked;
 	uint8_t threadwarned;
-	int64_t solowait, solonext, solobegan; /* SOLO-6 */
-	uint64_t alonerate; /* RG-1, and when that was: */
-	int64_t alonewhen, triedat;
-	int64_t spreadpays, apart; /* RG-2 */
-	uint32_t npays;
+	int64_t solowait, solonext, solobegan; /* SOLO-6; solonext is read anywhere */
 	uint64_t nspawned, nended; /* by threads without a P, and of Ps that are no more */
 
 	_Alignas(FALSE_SHARING) uint32_t nmspinning;
@@ -394,6 +392,13 @@ struct Sched {
 
 	_Alignas(FALSE_SHARING) uint32_t barrier; /* BA-1, barrier.c */
 	uint64_t nbarriers;
+
+	_Alignas(FALSE_SHARING) uint64_t alonerate; /* hints of regroup.c, under no lock: RG-1 */
+	int64_t alonewhen; /* when that was measured */
+	int64_t triedat;   /* when somebody last gave way to learn it */
+	int64_t spreadpays; /* RG-2: not to be asked before that */
+	int64_t apart;     /* for how long nobody was to steal, the last time */
+	uint32_t npays;    /* so often in a row it paid to be spread */
 
 	_Alignas(FALSE_SHARING) Lock foreign; /* one foreigner in the runtime at a time (PO-7, p.c) */
 	M foreignm;        /* its M */

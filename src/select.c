@@ -86,7 +86,7 @@ static void lock_all(const Sel *s)
 	for (int i = 0; i < s->nlive; i++) {
 		gmp_chan *c = s->cases[s->order[i]].chan;
 		if (c != last)
-			lockbyte(&c->lock);
+			olock(&c->lock);
 		last = c;
 	}
 }
